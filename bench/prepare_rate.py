@@ -1,0 +1,159 @@
+"""How fast data preparation is against the bare tokenizer, and whether its memory grows with the rows.
+
+    python bench/prepare_rate.py --tokenizer FOLDER [--tokenizer FOLDER] [--rows 10000 100000] [--data FILE.jsonl] [--workers 2]
+
+Rows are Alpaca rows: `--data` repeated (each copy gets a number, so none is a duplicate), or rows made here. For each size:
+rows/s of `prepare` from the JSONL file to the two stores on disk, everything included (hashing, parsing, rendering, masks,
+tokenising, cutting, split, duplicates, fsync); rows/s of `tokenizer._tokenizer.encode_batch` on the rendered texts, which
+uses the same cores through its own threads; their ratio; and the peak resident memory of all processes together, above
+what the process held before. Each size runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+_SUBJECTS = "the river,a small town,the old clock,our neighbour,a ship's captain,the gardener,this engine,the library,a young painter,the harbour,winter wheat,the committee".split(",")
+_VERBS = "keeps,carries,remembers,describes,repairs,follows,measures,gathers,protects,explains,compares,changes".split(",")
+_OBJECTS = "its own past,the heavy boxes,a list of names,the weather of the week,every letter it gets,a map of the coast,the price of bread,the first snow,what others forget,a narrow path,two kinds of glass,the light of the evening".split(",")
+_LINKS = "because,although,so that,while,until,and then,as long as,even if".split(",")
+_TASKS = "Explain why,Describe how,Write a short note on the way,List three reasons why,Summarise in plain words how,Give an example that shows how".split(",")
+
+
+def _sentence(rng: random.Random) -> str:
+    words = f"{rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_OBJECTS)} {rng.choice(_LINKS)} {rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_OBJECTS)}"
+    return f"{words[0].upper()}{words[1:]} ({rng.randint(2, 1999)})."
+
+
+def made_rows() -> Iterator[dict[str, str]]:
+    """Rows as long as Alpaca's: half without an input, answers of 1 to 16 sentences."""
+    rng = random.Random(0)
+    while True:
+        task = f"{rng.choice(_TASKS)} {_sentence(rng).lower()}"
+        context = " ".join(_sentence(rng) for _ in range(rng.randint(1, 4))) if rng.random() < 0.5 else ""
+        yield {"instruction": task, "input": context, "output": " ".join(_sentence(rng) for _ in range(rng.choice([1, 2, 3, 5, 8, 12, 16])))}
+
+
+def repeated_rows(path: Path) -> Iterator[dict[str, str]]:
+    text = path.read_text(encoding="utf-8")
+    rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line.strip()]
+    for number, row in enumerate(cycle(rows)):
+        yield {**row, "output": f"{row['output']} ({number})"}
+
+
+def write_rows(path: Path, rows: Iterator[dict[str, str]], count: int) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in islice(rows, count):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+class PeakMemory:
+    """Peak resident bytes of this process and its children, sampled (proportional share of pages they have in common)."""
+
+    def __enter__(self) -> PeakMemory:
+        self.before = self.peak = self._now()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(0.25):
+            self.peak = max(self.peak, self._now())
+
+    def _now(self) -> int:
+        import psutil
+
+        total = 0
+        process = psutil.Process()
+        for one in (process, *process.children(recursive=True)):
+            try:
+                total += one.memory_full_info().pss
+            except psutil.Error:
+                continue
+        return total
+
+
+def bare_rate(tokenizer: Any, path: Path, most: int = 20_000) -> float:
+    """rows/s of the tokenizer alone on the rendered texts."""
+    texts = []
+    with path.open(encoding="utf-8") as file:
+        for line in islice(file, most):
+            row = json.loads(line)
+            question = f"{row['instruction']}\n\n{row['input']}" if row["input"].strip() else row["instruction"]
+            texts.append(tokenizer.apply_chat_template([{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}], tokenize=False))
+    best = 0.0
+    for _ in range(3):
+        start = time.perf_counter()
+        tokenizer._tokenizer.encode_batch(texts, add_special_tokens=False)
+        best = max(best, len(texts) / (time.perf_counter() - start))
+    return best
+
+
+def measure(folder: str, data: Path | None, rows: int, workers: int, results: Any) -> None:
+    from transformers import AutoTokenizer
+
+    from trimtab.config import DataConfig
+    from trimtab.data.prepare import prepare
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "rows.jsonl"
+        write_rows(path, repeated_rows(data) if data else made_rows(), rows)
+        with PeakMemory() as memory:
+            start = time.perf_counter()
+            prepared = prepare(
+                DataConfig(train=str(path)),
+                tokenizer,
+                seed=0,
+                vocab_size=len(tokenizer),
+                model_max_length=4096,
+                cache_dir=Path(temporary) / "cache",
+                workers=workers,
+                notify=lambda line: None,
+            )
+            seconds = time.perf_counter() - start
+        bare = bare_rate(tokenizer, path)  # afterwards: its threads would make the fork above warn
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        results.put((rows / seconds, bare, memory.peak - memory.before, own, prepared.report.rows_kept, prepared.report.proved_fully))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokenizer", action="append", required=True)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    asked = parser.parse_args()
+    print(f"{'tokenizer':16} {'rows':>9} {'prepare/s':>10} {'bare/s':>9} {'ratio':>6} {'peak above start MiB':>21} {'parent max MiB':>15} {'kept':>9} {'proved':>7}")
+    for folder in asked.tokenizer:
+        for rows in asked.rows:
+            context = multiprocessing.get_context("spawn")
+            results = context.Queue()
+            process = context.Process(target=measure, args=(folder, asked.data, rows, asked.workers, results))
+            process.start()
+            rate, bare, above, own, kept, proved = results.get()
+            process.join()
+            print(f"{Path(folder).name:16} {rows:9,} {rate:10,.0f} {bare:9,.0f} {rate / bare:6.2f} {above / 2**20:21,.0f} {own / 2**20:15,.0f} {kept:9,} {proved:7,}")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""Everything Trimtab does, one function a verb. The command line parses and prints; this is the rest.
+
+Heavy libraries are imported when a function that needs them runs, so that importing this module is cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trimtab.config import LoadedConfig, RunConfig, load_config
+from trimtab.records import Plan, RunDir, Verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trimtab.data.prepare import PreparedData
+    from trimtab.train.observer import Observer
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended, and where its records are."""
+
+    verdict: Verdict
+    run_dir: RunDir
+    plan: Plan
+
+    @property
+    def exit_status(self) -> int:
+        return self.verdict.status.exit_status
+
+
+def train(
+    config: LoadedConfig | Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    allow_changes: Collection[str] = (),
+    console: Console | None = None,
+    observers: Sequence[Observer] = (),
+) -> TrainResult:
+    """Train as `config` says, into its `training.output_dir`.
+
+    Args:
+        config: A YAML file, or what `trimtab.config.load_config` made of one.
+        overrides: `key.sub=value` strings; they win over the file.
+        resume: Go on from the newest whole checkpoint in the output folder, if there is one.
+        allow_changes: Config keys (or "data") that may differ from the run that is resumed.
+        console: Where to show progress; by default nowhere.
+        observers: Watch each step and evaluation; see trimtab.train.observer.
+
+    Raises:
+        UserError: the request is wrong; nothing was started.
+    """
+    loaded = config if isinstance(config, LoadedConfig) else load_config(Path(config), overrides)
+    settings = loaded.config
+    run_dir = RunDir(settings.training.output_dir)
+
+    from trimtab.train.output import check_output
+    from trimtab.train.trackers import tracker_names
+
+    check_output(run_dir, resume=resume)
+    tracker_names(settings.training.report_to)
+
+    from trimtab.model.device import describe, find_device
+    from trimtab.train.processes import Processes
+
+    device = find_device(use_cpu=settings.training.use_cpu)
+    processes = Processes(device, use_cpu=settings.training.use_cpu)
+    shown = console if processes.is_main else None
+    notices: list[str] = []
+
+    def notify(line: str) -> None:
+        notices.append(line)
+        if shown is not None:
+            shown.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    for notice in loaded.notices:
+        notify(notice)
+    try:
+        tokenizer, data = _prepare(settings, processes, notify)
+        made_plan = _plan(loaded, data, describe(device, processes.count), notify)
+        if shown is not None:
+            _show_plan(shown, made_plan, run_dir)
+        checkpoint = _checkpoint(run_dir, settings, made_plan, data, allow_changes, notify) if resume else None
+        model = _model(settings, made_plan, device, checkpoint.path if checkpoint else None)
+
+        from trimtab.report.progress import Progress
+        from trimtab.train.run import Run, train_run
+
+        run = Run(settings, loaded.origins, made_plan, data, model, tokenizer, run_dir, processes, notices)
+        if shown is None:
+            verdict = train_run(run, checkpoint, observers, notify)
+        else:
+            with Progress(shown, made_plan) as progress:
+                verdict = train_run(run, checkpoint, [progress, *observers], notify)
+    finally:
+        processes.end()
+    return TrainResult(verdict, run_dir, made_plan)
+
+
+def _prepare(config: RunConfig, processes: Any, notify: Notify) -> tuple[Any, PreparedData]:
+    """Tokenizer and data. The main process prepares; the others wait and read what it cached."""
+    from trimtab.train.inputs import prepare_inputs
+
+    if processes.is_main:
+        prepared = prepare_inputs(config, notify)
+        processes.wait()
+        return prepared
+    processes.wait()
+    return prepare_inputs(config, lambda line: None)
+
+
+def _plan(loaded: LoadedConfig, data: PreparedData, device: Any, notify: Notify) -> Plan:
+    from trimtab.plan.planner import DataSize, plan
+
+    size = DataSize(
+        examples=len(data.train),
+        validation_examples=len(data.validation) if data.validation is not None else 0,
+        tokens=int(data.train.lengths.sum()),
+        target_tokens=int(data.train.target_counts.sum()),
+        max_length=data.report.max_length,
+    )
+    made, notices = plan(loaded.config, loaded.origins, size, device)
+    for notice in notices:
+        notify(notice)
+    return made
+
+
+def _checkpoint(
+    run_dir: RunDir, config: RunConfig, plan: Plan, data: PreparedData, allowed: Collection[str], notify: Notify
+) -> Any:
+    """The newest whole checkpoint, after cleaning up what a kill left; None if there is none yet."""
+    from trimtab.records.whole_folder import clean_up
+    from trimtab.train.checkpoint import newest_whole
+    from trimtab.train.resume import check_same_run
+    from trimtab.train.run import identity
+
+    if not run_dir.path.exists():
+        notify(f"--resume: {run_dir.path} does not exist yet; this run starts at step 0")
+        return None
+    clean_up(run_dir.path)
+    checkpoint, torn = newest_whole(run_dir)
+    for line in torn:
+        notify(line)
+    if checkpoint is None:
+        notify(f"--resume: {run_dir.path} has no checkpoint yet; the run starts at step 0")
+        return None
+    for line in check_same_run(checkpoint, identity(config, plan, data.fingerprint), allowed=allowed):
+        notify(line)
+    notify(f"resuming from {checkpoint.path.name}")
+    return checkpoint
+
+
+def _model(config: RunConfig, plan: Plan, device: Any, resumed_from: Path | None) -> Any:
+    import torch
+
+    from trimtab.model.adapter import add_adapter, switch_on_checkpointing, train_everything
+    from trimtab.model.load import DTYPES, load_base
+
+    compute = DTYPES[plan.precision.value]
+    torch.manual_seed(config.training.seed)
+    if config.adapter is None:
+        model = train_everything(load_base(config.model, dtype=torch.float32, compute_dtype=compute, device=device))
+    else:
+        base = load_base(config.model, dtype=compute, compute_dtype=compute, device=device)
+        model = add_adapter(base, config.adapter, seed=config.training.seed)
+    if plan.gradient_checkpointing.value:
+        switch_on_checkpointing(model)
+    return model
+
+
+def _show_plan(console: Console, plan: Plan, run_dir: RunDir) -> None:
+    value = {name: decision.value for name, decision in plan.decisions().items()}
+    lines = [
+        f"{value['examples']:,} examples, {value['target_tokens']:,} of {value['tokens']:,} tokens are targets"
+        + (f"; {value['validation_examples']:,} examples to validate on" if value["validation_examples"] else "; nothing to validate on"),
+        f"{value['total_steps']:,} steps: {value['num_train_epochs']:g} epochs × {value['steps_per_epoch']:,}, "
+        f"each {value['per_device_train_batch_size']} × {value['gradient_accumulation_steps']} × {value['processes']} = {value['effective_batch_size']} examples",
+        f"learning rate {value['learning_rate']:g}, {value['lr_scheduler_type']}, {value['warmup_steps']} warmup steps; "
+        f"{value['precision']}, {value['optim']}{', gradient checkpointing' if value['gradient_checkpointing'] else ''}",
+        f"{len(value['eval_points'])} evaluations and {len(value['save_points'])} saves into {run_dir.path}",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def init(data: str, model: str, *, output_dir: str = "runs/first", output: Path | None = None) -> str:
+    """A commented config for a data set and a model, as YAML; also written to `output` if given.
+
+    Raises:
+        OutputError: `output` exists already, or cannot be written.
+    """
+    from trimtab.config import starter_yaml
+    from trimtab.errors import OutputError
+
+    text = starter_yaml(data, model, output_dir=output_dir)
+    if output is not None:
+        try:
+            with output.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            raise OutputError(f"{output} exists already and is left as it is. Name another file: --output FILE") from None
+        except OSError as error:
+            raise OutputError(f"{output}: cannot be written: {error.strerror}") from None
+    return text
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the config file."""
+    from trimtab.config import json_schema
+
+    return json_schema()
+
+
+def generate(
+    run: Path | str,
+    prompts: Sequence[str],
+    *,
+    weights: str | None = None,
+    base: bool = False,
+    chat: bool = True,
+    max_new_tokens: int = 256,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 42,
+) -> list[str]:
+    """Answers of a run's model (or of its base alone) to `prompts`.
+
+    Raises:
+        ModelError: the folder is no run, or has no whole weights.
+    """
+    from trimtab.model.device import find_device
+    from trimtab.model.generate import Sampling, answer
+    from trimtab.model.trained import find_weights, load_trained
+
+    run_dir = RunDir(run)
+    folder = find_weights(run_dir, weights)
+    config = load_config(run_dir.config).config
+    device = find_device(use_cpu=config.training.use_cpu)
+    model, tokenizer = load_trained(config, folder, precision=run_dir.read_plan().precision.value, device=device)
+    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    if base and hasattr(model, "disable_adapter"):
+        with model.disable_adapter():
+            return answer(model, tokenizer, prompts, sampling, chat=chat)
+    if base:
+        from trimtab.model.load import load_base
+
+        model = load_base(config.model, dtype=model.dtype, compute_dtype=model.dtype, device=device)
+    return answer(model, tokenizer, prompts, sampling, chat=chat)
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """Where the merged model is, and what merging did to the loss (nats per target token, on the same rows)."""
+
+    folder: Path
+    trained_loss: float
+    exported_loss: float
+    rows: int
+    base: str
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"exported to {self.folder}, merged into {self.base}\n"
+            f"loss on {self.rows:,} rows: {self.trained_loss:.4f} as trained, {self.exported_loss:.4f} exported "
+            f"({self.exported_loss - self.trained_loss:+.4f})"
+        )
+
+
+def export(
+    run: Path | str, *, output: Path | None = None, weights: str | None = None, dtype: str = "auto", notify: Notify = lambda line: None
+) -> ExportResult:
+    """Merge a run's adapter into the base it was trained on (dequantised if that was 4-bit), and measure the loss of
+    what was written against the loss of what was trained.
+
+    Raises:
+        UserError: no run, no weights, an unknown dtype, an output folder that exists.
+    """
+    from trimtab.export import export_run
+
+    return ExportResult(**export_run(RunDir(run), output=output, weights=weights, dtype=dtype, notify=notify))
+
+
+def doctor() -> dict[str, str]:
+    """Versions and devices."""
+    from importlib.metadata import PackageNotFoundError, version
+    import platform
+
+    from trimtab import __version__
+
+    found = {"trimtab": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for package in ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers", "safetensors", "pydantic", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    import shutil
+
+    import torch
+
+    from trimtab.model.device import describe, find_device
+
+    device = describe(find_device(use_cpu=False), processes=1)
+    found["device"] = f"{device.name}, {device.memory_bytes / 2**30:.0f} GiB, bf16 {'yes' if device.native_bf16 else 'no'}"
+    if torch.cuda.is_available():
+        found["cuda"] = f"{torch.version.cuda}, {torch.cuda.device_count()} device(s)"
+    found["free disk"] = f"{shutil.disk_usage('.').free / 2**30:.0f} GiB here"
+    return found
+
+
+def demo(*, curve: str = "healthy", output_dir: Path, console: Console | None = None) -> TrainResult:
+    """Train the embedded example; `curve` healthy, too-high or too-low chooses its learning rate."""
+    from trimtab.demo.show import run_demo
+
+    return run_demo(curve=curve, output_dir=output_dir, console=console)
+
+
+__all__ = ["ExportResult", "TrainResult", "demo", "doctor", "export", "generate", "init", "schema", "train"]

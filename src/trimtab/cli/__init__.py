@@ -1,0 +1,1 @@
+"""The command line: parses and prints. What a verb does is a function of trimtab.api."""

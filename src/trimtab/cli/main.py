@@ -1,0 +1,190 @@
+"""The verbs. Everything heavy is imported inside the verb that needs it: `trimtab --help` must answer at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from trimtab.errors import Interrupted, TrimtabError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trimtab.api import TrainResult
+
+app = typer.Typer(
+    name="trimtab",
+    help="Fine-tunes language models and keeps the run on course.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(help="A YAML config; `trimtab init` writes one.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key.sub=value, e.g. training.learning_rate=1e-4; wins over the file.", show_default=False)
+]
+RunFolder = Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)]
+Weights = Annotated[str | None, typer.Option(help="Which weights of the run: final (usual), best or checkpoint-N.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def trimtab(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        from trimtab import __version__
+
+        print(f"trimtab {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint of the output folder.")] = False,
+    allow_change: Annotated[
+        list[str] | None,
+        typer.Option(help="With --resume: a config key (or `data`) that may differ from the run so far; repeatable.", show_default=False),
+    ] = None,
+) -> None:
+    """Train as CONFIG says."""
+    from trimtab import api
+
+    result = api.train(config, overrides or (), resume=resume, allow_changes=allow_change or (), console=_console())
+    if not _is_main_process():
+        raise typer.Exit(result.exit_status)
+    _tell_ending(result, command=f"trimtab train {' '.join([str(config), *(overrides or ())])}")
+    raise typer.Exit(result.exit_status)
+
+
+@app.command()
+def demo(
+    curve: Annotated[str, typer.Option(help="Which curve to show: healthy, too-high or too-low (learning rate).")] = "healthy",
+    output_dir: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
+) -> None:
+    """Train the embedded example end to end, in about a minute, with no network and no GPU."""
+    from trimtab import api
+
+    result = api.demo(curve=curve, output_dir=output_dir, console=_console())
+    _tell_ending(result, command=f"trimtab demo --curve {curve}")
+    raise typer.Exit(result.exit_status)
+
+
+@app.command()
+def init(
+    data: Annotated[str, typer.Argument(help="A data file or folder, or a Hub name.", show_default=False)],
+    model: Annotated[str, typer.Option(help="A model folder or a Hub name.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The config file to write; - prints it.")] = Path("trimtab.yaml"),
+    output_dir: Annotated[str, typer.Option(help="Where runs of this config go.")] = "runs/first",
+) -> None:
+    """Write a commented config for DATA and a model, ready to train."""
+    from trimtab import api
+
+    text = api.init(data, model, output_dir=output_dir, output=None if str(output) == "-" else output)
+    if str(output) == "-":
+        print(text, end="")
+    else:
+        print(f"wrote {output}; next: trimtab train {output}")
+
+
+@app.command()
+def generate(
+    run: RunFolder,
+    prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="A prompt; repeatable. Without one, lines of standard input.", show_default=False)] = None,
+    weights: Weights = None,
+    base: Annotated[bool, typer.Option("--base", help="Answer with the base alone, to compare.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Go on from the prompt as plain text, without the chat template.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token; 1 samples as the model believes.")] = 0.0,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens that hold this share.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 42,
+) -> None:
+    """Answer prompts with the adapter of a run."""
+    from trimtab import api
+
+    prompts = list(prompt) if prompt else [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    for answer in api.generate(
+        run, prompts, weights=weights, base=base, chat=not raw, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
+    ):
+        print(answer)
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write; RUN/merged if not named.", show_default=False)] = None,
+    weights: Weights = None,
+    dtype: Annotated[str, typer.Option(help="bf16, fp16, fp32, or auto: what the base was stored in.")] = "auto",
+) -> None:
+    """Merge the adapter into its base, and measure what that did to the loss."""
+    from trimtab import api
+
+    result = api.export(run, output=output, weights=weights, dtype=dtype, notify=lambda line: print(line, file=sys.stderr))
+    print(result.sentence)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the config, for editors."""
+    import json
+
+    from trimtab import api
+
+    print(json.dumps(api.schema(), indent=2))
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions and devices, to paste into a bug report."""
+    from trimtab import api
+
+    for name, value in api.doctor().items():
+        print(f"{name:<14} {value}")
+
+
+def main() -> NoReturn:
+    """Entry point: errors of the user's become one message and their exit status; ours keep their traceback."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        app(standalone_mode=True)
+    except Interrupted as stopped:
+        _say(str(stopped))
+        sys.exit(stopped.exit_status)
+    except TrimtabError as error:
+        if _is_main_process():
+            _say(f"error: {error}")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        _say("interrupted; what was saved before stays whole (go on with --resume)")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _tell_ending(result: TrainResult, *, command: str) -> None:
+    from trimtab.report.ending import ending_lines
+
+    resume = command if "--resume" in command else f"{command} --resume"
+    for line in ending_lines(result.verdict, result.run_dir, resume_command=resume):
+        print(line)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _say(message: Any) -> None:
+    print(message, file=sys.stderr)

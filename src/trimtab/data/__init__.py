@@ -1,0 +1,1 @@
+"""What is fed: rows of files become token stores, and these become batches."""

@@ -1,0 +1,54 @@
+"""Which examples a step trains on: a pure function of seed and step, so that a resumed run needs no replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of a run: each epoch a fresh permutation, cut into effective batches.
+
+    The last batch of an epoch holds what is left, unless it is dropped. A batch never crosses an epoch.
+    """
+
+    examples: int
+    effective_batch_size: int
+    steps_per_epoch: int
+    seed: int
+
+    def rows(self, step: int) -> Rows:
+        """The examples of `step` (from 0), in order."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.effective_batch_size
+        return permutation(self.examples, self.seed, epoch)[start : start + self.effective_batch_size]
+
+    def epoch(self, steps_done: int) -> float:
+        """Epochs passed after so many steps."""
+        return steps_done / self.steps_per_epoch
+
+
+@lru_cache(maxsize=2)
+def permutation(examples: int, seed: int, epoch: int) -> Rows:
+    """All examples in the order of one epoch. numpy promises the PCG64 stream across its versions."""
+    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(examples)
+    order.setflags(write=False)
+    return order
+
+
+def micro_batches(rows: Rows, *, micro_batch_size: int, process: int, processes: int) -> list[Rows]:
+    """This process's share of a step, cut into micro batches.
+
+    Every process gets the same number of micro batches, because gradients are exchanged once per micro batch of
+    the last round; where the rows run out some of them are empty.
+    """
+    share = rows[process::processes]
+    largest_share = -(-len(rows) // processes)
+    count = max(1, -(-largest_share // micro_batch_size))
+    return [share[i * micro_batch_size : (i + 1) * micro_batch_size] for i in range(count)]

@@ -1,0 +1,103 @@
+"""A run's adapter becomes a model of its own: merged, written, read back, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trimtab.config import load_config
+from trimtab.errors import ConfigError, ModelError, OutputError
+from trimtab.model.device import find_device
+from trimtab.model.fit import fit
+from trimtab.model.load import DTYPES
+from trimtab.model.merge import merged
+from trimtab.model.target_loss import TargetLoss
+from trimtab.model.trained import find_weights, load_trained, original_dtype
+from trimtab.records import RunDir
+from trimtab.records.whole_folder import write_folder
+from trimtab.train.evaluate import evaluate
+from trimtab.train.feed import Feed
+from trimtab.train.inputs import prepare_inputs
+from trimtab.train.precision import Precision
+from trimtab.train.processes import Processes
+
+MEASURED_ROWS = 500
+"""At most so many rows are measured where a run has no validation data: enough for three digits of a mean."""
+
+
+def export_run(
+    run_dir: RunDir, *, output: Path | None, weights: str | None, dtype: str, notify: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the merged model and measure it; see `trimtab.api.export`."""
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ConfigError([f"--dtype {dtype}: not one of auto, {', '.join(DTYPES)}"])
+    folder = find_weights(run_dir, weights)
+    config = load_config(run_dir.config).config
+    target = run_dir.path / "merged" if output is None else output
+    if target.exists():
+        raise OutputError(f"{target} exists already and is left as it is. Name another folder: --output FOLDER")
+    device = find_device(use_cpu=config.training.use_cpu)
+    precision = Precision.named(run_dir.read_plan().precision.value, device)
+    rows, measure = _measure(run_dir, config, precision, device, notify)
+
+    precision_name = run_dir.read_plan().precision.value
+    model, tokenizer = load_trained(config, folder, precision=precision_name, device=device)
+    trained_loss = measure(model)
+    if config.adapter is not None and config.model.load_in_4bit:
+        model, _ = load_trained(config, folder, precision=precision_name, device=device, dequantise=True)
+    written = original_dtype(config) if dtype == "auto" else DTYPES[dtype]
+    whole = merged(model, dtype=written)
+
+    def write(into: Path) -> None:
+        whole.save_pretrained(into)
+        tokenizer.save_pretrained(into)
+
+    needed = sum(p.numel() * p.element_size() for p in whole.parameters())
+    write_folder(target, write, about={"run": str(run_dir.path), "weights": folder.name}, needed_bytes=needed)
+    del model, whole
+
+    from transformers import AutoModelForCausalLM
+
+    reread = AutoModelForCausalLM.from_pretrained(target, dtype=written, device_map={"": device})
+    base = config.model.name_or_path
+    if config.adapter is None:
+        what = "(every weight was trained)"
+    elif config.model.load_in_4bit:
+        what = f"the dequantised 4-bit {base} that the adapter was trained on"
+    else:
+        what = base
+    return {
+        "folder": target,
+        "trained_loss": trained_loss,
+        "exported_loss": measure(reread),
+        "rows": rows,
+        "base": f"{what}, in {str(written).removeprefix('torch.')}",
+    }
+
+
+def _measure(
+    run_dir: RunDir, config: Any, precision: Precision, device: torch.device, notify: Callable[[str], None]
+) -> tuple[int, Callable[[Any], float]]:
+    """How many rows, and a function from a model to its loss on them: the run's validation rows, or its first
+    training rows where it has none."""
+    tokenizer, data = prepare_inputs(config, notify)
+    store = data.validation if data.validation is not None else data.train
+    if not len(store):
+        raise ModelError(f"{run_dir.path}: its data has no rows left to measure on.")
+    processes = Processes(device, use_cpu=device.type == "cpu")
+    rows = min(len(store), MEASURED_ROWS) if data.validation is None else len(store)
+
+    def measure(model: Any) -> float:
+        fitted = fit(model, packing=config.data.packing == "auto", own_attention=False, device=device)
+        feed = Feed(fitted.layout, int(tokenizer.pad_token_id or 0), device, 0, 1)
+        losses, _, _ = evaluate(
+            TargetLoss(model, fitted.head), feed.first(store, rows, batch_size=8), precision=precision, processes=processes
+        )
+        return losses[0]
+
+    return rows, measure
+
+

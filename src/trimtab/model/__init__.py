@@ -1,0 +1,1 @@
+"""What learns: base, adapter, loss, and how their weights are kept."""

@@ -1,0 +1,101 @@
+"""Answers from a model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from trimtab.errors import DataError
+from trimtab.model import attention
+from trimtab.model.core import causal_lm
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. Temperature 0 is greedy: always the likeliest."""
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 42
+
+
+def answer(model: Any, tokenizer: Any, prompts: Sequence[str | list[dict[str, Any]]], sampling: Sampling, *, chat: bool) -> list[str]:
+    """One answer for each prompt: a user's message (or a whole conversation), or raw text to go on from.
+
+    Raises:
+        DataError: `chat` is asked for and the tokenizer has no chat template.
+    """
+    if chat and not tokenizer.chat_template:
+        raise DataError("this model has no chat template; prompts can only be continued as raw text (--raw).")
+    answers = []
+    torch.manual_seed(sampling.seed)
+    with _generating(model):
+        for prompt in prompts:
+            ids = _prompt_ids(tokenizer, prompt, chat)
+            options: dict[str, Any] = {"do_sample": False}
+            if sampling.temperature > 0:
+                options = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p}
+            made = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=torch.ones_like(ids).to(model.device),
+                max_new_tokens=sampling.max_new_tokens,
+                eos_token_id=stop_ids(tokenizer),
+                pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids(tokenizer)[0],
+                **options,
+            )
+            answers.append(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True).strip())
+    return answers
+
+
+def stop_ids(tokenizer: Any) -> list[int]:
+    """Tokens that end an answer: the end of text, and the token that ends a turn in the chat template (they differ
+    in Llama 3, Gemma and others)."""
+    ids = {tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set()
+    if tokenizer.chat_template:
+        mark = "trimtab"
+        with contextlib.suppress(Exception):  # a template that takes no such conversation has no turn to end either
+            turn = [{"role": "user", "content": "a"}, {"role": "assistant", "content": mark}]
+            tail = tokenizer.apply_chat_template(turn, tokenize=False).rpartition(mark)[2]
+            special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+            ids |= {next(i for i in tokenizer.encode(tail, add_special_tokens=False) if i in special)}
+    return sorted(ids)
+
+
+def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, Any]], chat: bool) -> torch.Tensor:
+    if not chat:
+        assert isinstance(prompt, str), "raw text goes on from text"
+        return torch.tensor([tokenizer.encode(prompt)])
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    # The same rule as in training: the tokenizer's own first token, unless the template wrote it.
+    start = tokenizer.encode("a")[: len(tokenizer.encode("a")) - len(tokenizer.encode("a", add_special_tokens=False))]
+    if start and start[0] == tokenizer.bos_token_id and ids[:1] != start[:1]:
+        ids = start[:1] + ids
+    return torch.tensor([ids])
+
+
+@contextlib.contextmanager
+def _generating(model: Any) -> Iterator[None]:
+    """Evaluation mode and an attention that knows a cache, while it lasts."""
+    core = causal_lm(model)
+    training, implementation = model.training, core.config._attn_implementation
+    checkpointing = getattr(core, "is_gradient_checkpointing", False)
+    model.eval()
+    if implementation == attention.NAME:
+        core.set_attn_implementation("sdpa")
+    if checkpointing:
+        core.gradient_checkpointing_disable()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        core.set_attn_implementation(implementation)
+        if checkpointing:
+            core.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.train(training)

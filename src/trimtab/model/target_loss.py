@@ -1,0 +1,104 @@
+"""From a batch to the summed loss of its target tokens, without logits for any other token.
+
+The language model head turns every hidden state into one logit per vocabulary entry. With 128k entries, 2,048
+positions in float32 are 1 GiB, and as much again for their gradient. Here the head sees target positions only,
+a chunk of them at a time, and each chunk's gradient is taken at once, in the forward pass: at no time do more than
+`CHUNK_LOGITS` logits exist, and nothing is computed twice. (The idea is Liger-Kernel's fused linear cross-entropy,
+arXiv 2410.10989; this version calls the model's own head, so it works for a quantised or adapted one too.)
+
+B rows, T tokens a row, N target positions, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from trimtab.data.collate import Batch
+from trimtab.model.core import Head, causal_lm, hidden_states
+
+CHUNK_LOGITS = 2**24
+"""Logits that may exist at a time: 64 MiB in float32. Larger gained nothing on 2 cores; on GPUs a guess."""
+
+
+class TargetLoss(nn.Module):
+    """A causal language model seen as the loss of its targets. Wrapping this (DDP, FSDP) wraps the whole step."""
+
+    def __init__(self, model: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.model = model
+        self.head = head
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The summed cross-entropy of the batch's targets in nats, [K] with K = 1: float32 (float64 for such a model)."""
+        core = causal_lm(self.model)
+        hidden_BTD = hidden_states(core, batch)
+        if batch.target_tokens == 0:
+            return (hidden_BTD * 0.0).sum().reshape(1)
+        hidden_ND = hidden_BTD.flatten(0, 1)[batch.target_positions_N]
+        loss = summed_loss(
+            hidden_ND,
+            batch.target_ids_N,
+            self.head,
+            list(core.get_output_embeddings().parameters()),
+            rows_per_chunk=max(1, CHUNK_LOGITS // core.config.get_text_config().vocab_size),
+        )
+        return loss.reshape(1)
+
+
+def summed_loss(
+    hidden_ND: torch.Tensor,
+    target_ids_N: torch.Tensor,
+    head: Head,
+    parameters: Sequence[nn.Parameter],
+    *,
+    rows_per_chunk: int,
+) -> torch.Tensor:
+    """Σ −log p(target) over N ≥ 1 positions. `parameters` are the head's; those that require gradients get them."""
+    trained = [p for p in parameters if p.requires_grad]
+    loss: torch.Tensor = _SummedLoss.apply(hidden_ND, target_ids_N, head, rows_per_chunk, *trained)
+    return loss
+
+
+class _SummedLoss(torch.autograd.Function):
+    """Gradients are made chunk by chunk in forward, kept, and scaled by the incoming gradient in backward."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        target_ids_N: torch.Tensor,
+        head: Head,
+        rows_per_chunk: int,
+        *trained: nn.Parameter,
+    ) -> torch.Tensor:
+        into_hidden = hidden_ND.requires_grad
+        made_for_hidden: list[torch.Tensor] = []
+        made_for_head: list[torch.Tensor] = []
+        losses = []
+        for hidden_chunk, ids in zip(hidden_ND.split(rows_per_chunk), target_ids_N.split(rows_per_chunk), strict=True):
+            with torch.set_grad_enabled(into_hidden or bool(trained)):
+                chunk = hidden_chunk.detach().requires_grad_(into_hidden)
+                logits = head(chunk)
+                logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+                loss = functional.cross_entropy(logits, ids, reduction="sum")
+            del logits
+            losses.append(loss.detach())
+            if into_hidden or trained:
+                made = torch.autograd.grad(loss, [chunk, *trained] if into_hidden else trained)
+                if into_hidden:
+                    made_for_hidden.append(made[0])
+                    made = made[1:]
+                made_for_head = [a + b for a, b in zip(made_for_head, made, strict=True)] if made_for_head else list(made)
+        ctx.made = (torch.cat(made_for_hidden) if into_hidden else None, made_for_head)
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+        for_hidden, for_head = ctx.made
+        # `grad` is a scalar in float32: PyTorch multiplies in float32 and rounds once, so an fp16 scale cannot overflow here.
+        return None if for_hidden is None else for_hidden * grad, None, None, None, *(g * grad for g in for_head)

@@ -1,0 +1,176 @@
+"""A run is a folder. This is the only place that knows its file names; the format is documented in
+docs/reference/run-folder.md and readable without torch.
+
+`metrics.jsonl` and `events.jsonl` are append-only. After a kill their last line may be torn: readers skip it,
+and the next writer cuts it off. A resumed run writes the steps after its checkpoint again: of two lines with the
+same kind, trial and step the later one counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from trimtab.records.event import RunEvent
+from trimtab.records.metrics import EvalRecord, StepRecord, read_metric
+from trimtab.records.plan import Plan
+from trimtab.records.verdict import Verdict
+
+RUN_FORMAT = 1
+
+
+class RunDir:
+    """The files of one run."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def data_report(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def verdict(self) -> Path:
+        return self.path / "verdict.json"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best"
+
+    @property
+    def final(self) -> Path:
+        return self.path / "final"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.path / f"checkpoint-{step}"
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """(step, folder) of every checkpoint, oldest first, whole or not: whoever reads one verifies it."""
+        found = []
+        for path in self.path.glob("checkpoint-*"):
+            step = path.name.removeprefix("checkpoint-")
+            if step.isdigit() and path.is_dir():
+                found.append((int(step), path))
+        return sorted(found)
+
+    def holds_a_run(self) -> bool:
+        return any(path.exists() for path in (self.metrics, self.verdict, self.plan, self.final)) or bool(self.checkpoints())
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def write_json(self, path: Path, record: BaseModel) -> None:
+        self.write_text(path, record.model_dump_json(indent=2) + "\n")
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write a whole file or nothing: aside, synced, renamed."""
+        aside = path.with_name(f".{path.name}.tmp")
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+
+    def append_metric(self, record: StepRecord | EvalRecord) -> None:
+        _append_line(self.metrics, record.model_dump_json())
+
+    def append_event(self, event: RunEvent) -> None:
+        _append_line(self.events, event.model_dump_json())
+
+    def cut_torn_lines(self) -> None:
+        """Before a resumed run appends: drop what a kill left of a last line."""
+        for path in (self.metrics, self.events):
+            if path.exists():
+                _cut_torn_line(path)
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read_metrics(self) -> tuple[list[StepRecord], list[EvalRecord]]:
+        """Steps and evaluations by step, each once: what a resumed run measured again replaces what was there."""
+        steps: dict[tuple[str, int], StepRecord] = {}
+        evals: dict[tuple[str, int], EvalRecord] = {}
+        for line in _whole_lines(self.metrics):
+            record = read_metric(line)
+            if isinstance(record, StepRecord):
+                steps[record.trial, record.step] = record
+            else:
+                evals[record.trial, record.step] = record
+        by_step = {k: steps[k] for k in sorted(steps)}, {k: evals[k] for k in sorted(evals)}
+        return list(by_step[0].values()), list(by_step[1].values())
+
+    def read_events(self) -> list[RunEvent]:
+        return [RunEvent.model_validate(line) for line in _whole_lines(self.events)]
+
+    def read_plan(self) -> Plan:
+        return Plan.model_validate_json(self.plan.read_text(encoding="utf-8"))
+
+    def read_verdict(self) -> Verdict | None:
+        if not self.verdict.exists():
+            return None
+        return Verdict.model_validate_json(self.verdict.read_text(encoding="utf-8"))
+
+    def follow(self, poll_seconds: float = 0.5) -> Iterator[StepRecord | EvalRecord]:
+        """Metrics as they are written, until the run has a verdict."""
+        offset = 0
+        while True:
+            ended = self.verdict.exists()
+            if self.metrics.exists():
+                with self.metrics.open("rb") as file:
+                    file.seek(offset)
+                    for raw in file:
+                        if not raw.endswith(b"\n"):
+                            break
+                        offset += len(raw)
+                        yield read_metric(json.loads(raw))
+            if ended:
+                return
+            time.sleep(poll_seconds)
+
+
+def _append_line(path: Path, line: str) -> None:
+    # One write() of a whole line to a file opened for appending: another reader sees all of it or none.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line.encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def _cut_torn_line(path: Path) -> None:
+    with path.open("rb+") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for raw in file:
+            if raw.endswith(b"\n"):
+                yield json.loads(raw)

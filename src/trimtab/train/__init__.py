@@ -1,0 +1,1 @@
+"""What happens: the loop, its steps, evaluations and checkpoints."""

@@ -1,0 +1,38 @@
+"""The loss of a data set: the mean over all its target tokens, whatever the batch size (law 2)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from trimtab.data.collate import Batch
+from trimtab.train.precision import Precision
+from trimtab.train.processes import Processes
+
+
+def evaluate(
+    model: nn.Module, batches: Iterable[Batch], *, precision: Precision, processes: Processes
+) -> tuple[list[float], int, float]:
+    """Mean loss of each learner in nats, target tokens, seconds. `batches` are this process's share.
+
+    Sums are added in float64 at the end, so that neither the batch size nor a large data set rounds the mean.
+    """
+    started = time.perf_counter()
+    sums: list[torch.Tensor] = []
+    target_tokens = 0
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        for batch in batches:
+            with precision.autocast():
+                sums.append(model(batch))
+            target_tokens += batch.target_tokens
+    model.train(training)
+    total_K = torch.stack(sums).cpu().double().sum(0)
+    together = torch.cat([total_K, torch.tensor([float(target_tokens)], dtype=torch.float64)])
+    together = processes.sum(together.to(processes.device) if processes.count > 1 else together).cpu()
+    count = int(together[-1].item())
+    return (together[:-1] / max(1, count)).tolist(), count, time.perf_counter() - started

@@ -1,0 +1,34 @@
+"""What a config's run is fed: its tokenizer and its prepared data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trimtab.config import RunConfig
+from trimtab.data.cache import default_cache_dir
+from trimtab.data.prepare import PreparedData, prepare
+from trimtab.model.load import load_config, load_tokenizer
+
+
+def prepare_inputs(config: RunConfig, notify: Callable[[str], None]) -> tuple[Any, PreparedData]:
+    """(tokenizer, data) as `config` asks for; read from the cache where nothing changed.
+
+    Raises:
+        UserError: the model has no tokenizer, or the data cannot be used.
+    """
+    tokenizer = load_tokenizer(config.model)
+    architecture = load_config(config.model).get_text_config()
+    data = prepare(
+        config.data,
+        tokenizer,
+        seed=config.training.seed,
+        vocab_size=getattr(architecture, "vocab_size", None),
+        model_max_length=getattr(architecture, "max_position_embeddings", None),
+        cache_dir=Path(config.data.cache_dir).expanduser() if config.data.cache_dir else default_cache_dir(),
+        workers=(os.cpu_count() or 1) if config.data.workers == "auto" else int(config.data.workers),
+        notify=notify,
+    )
+    return tokenizer, data

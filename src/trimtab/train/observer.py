@@ -1,0 +1,59 @@
+"""Who watches a run, and what they may answer. See events.py for when they are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from trimtab.records import EvalRecord, StepRecord
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the run after this step as if it were its last: the best weights become the final ones."""
+
+    reason: str
+
+
+Intervention = Continue | Stop
+
+CONTINUE = Continue()
+
+
+class Observer(Protocol):
+    """Watches raw records. An observer changes a run only through what it answers (law 6); None is CONTINUE."""
+
+    def on_step(self, record: StepRecord) -> Intervention | None: ...
+
+    def on_eval(self, record: EvalRecord) -> Intervention | None: ...
+
+
+class EarlyStopping:
+    """Stops when `patience` evaluations in a row failed to improve on the best by more than `threshold` nats.
+
+    As transformers' EarlyStoppingCallback; the base's own evaluation at step 0 does not count against it.
+    """
+
+    def __init__(self, patience: int, threshold: float) -> None:
+        self.patience = patience
+        self.threshold = threshold
+        self.best: float | None = None
+        self.failed = 0
+
+    def on_step(self, record: StepRecord) -> Intervention:
+        return CONTINUE
+
+    def on_eval(self, record: EvalRecord) -> Intervention:
+        if self.best is None or record.loss < self.best - self.threshold:
+            self.best = record.loss
+            self.failed = 0
+        else:
+            self.failed += 1
+        if self.failed >= self.patience:
+            return Stop(f"early stopping: {self.failed} evaluations in a row did not improve on {self.best:.4f}")
+        return CONTINUE

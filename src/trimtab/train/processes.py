@@ -1,0 +1,103 @@
+"""The processes of a run: one, or several that `torchrun` or `accelerate launch` started.
+
+accelerate sets the process group up (backend, device, addresses); PyTorch's own DDP or FSDP2 wraps the model, and
+the wrapper is the one that was asked for: accelerate quietly takes DDP where FSDP is asked for on a CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, ContextManager
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+class Processes:
+    """Which of them this one is, and what they do together. Cheap with one process: no process group is made."""
+
+    def __init__(self, device: torch.device, *, use_cpu: bool) -> None:
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.index = int(os.environ.get("RANK", "0"))
+        self.device = device
+        if self.count > 1:
+            from accelerate import PartialState
+
+            PartialState(cpu=use_cpu or device.type == "cpu")
+            # Flags and Python objects travel over gloo: agreeing to stop must not wait for the GPU.
+            self._control = dist.new_group(backend="gloo")
+
+    @property
+    def is_main(self) -> bool:
+        return self.index == 0
+
+    def wait(self) -> None:
+        if self.count > 1:
+            dist.barrier(group=self._control)
+
+    def any(self, flag: bool) -> bool:
+        """True in every process as soon as it is true in one."""
+        if self.count == 1:
+            return flag
+        flags = torch.tensor([int(flag)])
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self._control)
+        return bool(flags.item())
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum over processes, queued on the device; nothing waits."""
+        if self.count > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def from_main(self, value: Any) -> Any:
+        """The main process's object, in every process."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._control)
+        return box[0]
+
+    def wrap(self, loss: nn.Module, *, fsdp: bool) -> nn.Module:
+        """`loss` with its gradients exchanged: averaged over processes at the last micro batch of a step."""
+        if self.count == 1:
+            return loss
+        if fsdp:
+            return _shard(loss, self.device)
+        from torch.nn.parallel import DistributedDataParallel
+
+        return DistributedDataParallel(
+            loss,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            find_unused_parameters=False,
+            broadcast_buffers=False,
+        )
+
+    def end(self) -> None:
+        if self.count > 1:
+            dist.destroy_process_group()
+
+
+def exchange(model: nn.Module, *, now: bool) -> ContextManager[None]:
+    """DDP exchanges gradients in the last micro batch of a step; those before it only add up. (FSDP2 exchanges in
+    each, because it keeps no whole gradient.)"""
+    if not now and hasattr(model, "no_sync"):
+        return model.no_sync()  # type: ignore[no-any-return, operator]
+    return contextlib.nullcontext()
+
+
+def _shard(loss: nn.Module, device: torch.device) -> nn.Module:
+    """FSDP2: each decoder layer, then the rest, is kept in parts and gathered while it computes."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    layers = [module for module in loss.modules() if isinstance(module, GradientCheckpointingLayer)]
+    assert layers, "every transformers decoder layer is a GradientCheckpointingLayer"
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(loss, mesh=mesh)
+    assert isinstance(loss, FSDPModule)
+    return loss

@@ -1,0 +1,240 @@
+"""From a plan, data and a model to a finished run folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from trimtab.config import RunConfig, dump_yaml
+from trimtab.data.order import Order
+from trimtab.data.prepare import PreparedData
+from trimtab.model.fit import fit
+from trimtab.model.target_loss import TargetLoss
+from trimtab.model.weights import load_weights, trained_parameters
+from trimtab.plan.schedule import schedule
+from trimtab.records import Comparison, Plan, RunDir, RunEvent, Status, Verdict
+from trimtab.train.checkpoint import Checkpoint, Keeper
+from trimtab.train.feed import Feed
+from trimtab.train.interrupt import Interrupt
+from trimtab.train.learner import Learner
+from trimtab.train.loop import Ending, Loop
+from trimtab.train.observer import EarlyStopping, Observer
+from trimtab.train.optimizer import build_optimizer
+from trimtab.train.precision import Precision
+from trimtab.train.processes import Processes
+from trimtab.train.state import RunState
+from trimtab.train.step import Stepper
+from trimtab.train.telemetry import Telemetry
+from trimtab.train.trackers import Trackers, tracker_names
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is needed to train, all of it decided and loaded."""
+
+    config: RunConfig
+    origins: dict[str, str]
+    plan: Plan
+    data: PreparedData
+    model: nn.Module
+    tokenizer: Any
+    run_dir: RunDir
+    processes: Processes
+    notices: Sequence[str]
+
+
+def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Observer], notify: Notify) -> Verdict:
+    """Train, from `checkpoint` on if there is one; leave the best weights in the model and in `final/`."""
+    training, plan, processes = run.config.training, run.plan, run.processes
+    precision = Precision.named(plan.precision.value, processes.device)
+    fitted = fit(
+        run.model,
+        packing=plan.packing.value,
+        own_attention=run.config.model.attn_implementation != "auto",
+        device=processes.device,
+    )
+    if plan.packing.value and not fitted.packs:
+        notify(f"packing: this model cannot keep packed examples apart, so they are padded ({fitted.reason})")
+    if checkpoint is not None:
+        load_weights(run.model, checkpoint.path)  # before sharding: then each process keeps its part of it
+    wrapped = processes.wrap(TargetLoss(run.model, fitted.head), fsdp=training.fsdp)
+    learner = Learner(
+        trial="",
+        parameters=(parameters := trained_parameters(run.model)),
+        optimizer=build_optimizer(plan.optim.value, parameters, training),
+        schedule=schedule(
+            plan.lr_scheduler_type.value,
+            warmup_steps=plan.warmup_steps.value,
+            total_steps=plan.total_steps.value,
+            options=plan.lr_scheduler_kwargs.value,
+        ),
+        peak_learning_rate=plan.learning_rate.value,
+        max_grad_norm=training.max_grad_norm,
+    )
+    scaler = precision.scaler()
+    state = RunState()
+    if checkpoint is not None:
+        state = checkpoint.state
+        checkpoint.restore(learner, scaler)
+
+    if processes.is_main:
+        _write_records(run, checkpoint, fitted.layout.value)
+    processes.wait()
+    keeper = Keeper(
+        run_dir=run.run_dir,
+        model=run.model,
+        learner=learner,
+        scaler=scaler,
+        processes=processes,
+        tokenizer=run.tokenizer,
+        identity=identity(run.config, run.plan, run.data.fingerprint),
+        limit=training.save_total_limit,
+    )
+    trackers = _trackers(run, state)
+    stopping = _early_stopping(run, state)
+    loop = Loop(
+        plan=plan,
+        stepper=Stepper(wrapped, [learner], precision, scaler, processes, seed=training.seed),
+        feed=Feed(fitted.layout, _pad_id(run.tokenizer), processes.device, processes.index, processes.count),
+        train=run.data.train,
+        validation=run.data.validation if plan.eval_points.value else None,
+        order=order_of(run.config, plan),
+        state=state,
+        keeper=keeper,
+        run_dir=run.run_dir,
+        observers=[*observers, *([trackers] if trackers else []), *([stopping] if stopping else [])],
+        telemetry=Telemetry(processes.device),
+        save_on_best=training.save_strategy == "best",
+    )
+    with Interrupt() as interrupt:
+        ending = loop.run(interrupt)
+    if trackers:
+        trackers.close()
+    return _finish(run, loop, ending)
+
+
+def order_of(config: RunConfig, plan: Plan) -> Order:
+    training = config.training
+    return Order(
+        examples=plan.examples.value,
+        effective_batch_size=plan.effective_batch_size.value,
+        steps_per_epoch=plan.steps_per_epoch.value,
+        seed=training.seed if training.data_seed is None else training.data_seed,
+    )
+
+
+def identity(config: RunConfig, plan: Plan, data_fingerprint: str) -> dict[str, Any]:
+    """What two runs must share for one to be the other's continuation."""
+    decided = ("total_steps", "effective_batch_size", "warmup_steps", "learning_rate", "precision", "optim", "max_length")
+    return {
+        "config": config.flat(),
+        "data": data_fingerprint,
+        "plan": {name: getattr(plan, name).value for name in decided},
+    }
+
+
+def _write_records(run: Run, checkpoint: Checkpoint | None, layout: str) -> None:
+    run.run_dir.path.mkdir(parents=True, exist_ok=True)
+    run.run_dir.cut_torn_lines()
+    run.run_dir.verdict.unlink(missing_ok=True)
+    run.run_dir.write_text(run.run_dir.config, dump_yaml(run.config, run.origins))
+    run.run_dir.write_json(run.run_dir.plan, run.plan)
+    run.run_dir.write_json(run.run_dir.data_report, run.data.report)
+    if checkpoint is not None:
+        checkpoint.restore_best(run.run_dir)
+    step = 0 if checkpoint is None else checkpoint.state.global_step
+    message = f"resumed from step {step}" if checkpoint is not None else "started"
+    detail = {"torch": torch.__version__, "layout": layout, "processes": run.processes.count}
+    event = RunEvent(kind="resumed" if checkpoint is not None else "started", step=step, message=message, detail=detail)
+    run.run_dir.append_event(event)
+    for notice in run.notices:
+        run.run_dir.append_event(RunEvent(kind="notice", step=step, message=notice))
+
+
+def _trackers(run: Run, state: RunState) -> Trackers | None:
+    names = tracker_names(run.config.training.report_to)
+    if not names or not run.processes.is_main:
+        return None
+    name = run.config.training.run_name or run.run_dir.path.name
+    every = run.plan.logging_steps.value
+    return Trackers(names, run.run_dir, name, run.config.flat(), every=every, first_step=state.global_step)
+
+
+def _early_stopping(run: Run, state: RunState) -> EarlyStopping | None:
+    training = run.config.training
+    if training.early_stopping_patience is None:
+        return None
+    stopping = EarlyStopping(training.early_stopping_patience, training.early_stopping_threshold)
+    if state.global_step:
+        for record in run.run_dir.read_metrics()[1]:
+            if record.step <= state.global_step:
+                stopping.on_eval(record)
+    return stopping
+
+
+def _pad_id(tokenizer: Any) -> int:
+    """Any id will do: padding is masked from attention and never a target."""
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
+
+
+def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
+    """Best weights into the model and into `final/`; the verdict into its file."""
+    state, keeper = loop.state, loop.keeper
+    step = state.global_step
+    if not ending.interrupted:
+        if run.config.training.load_best_model_at_end and state.best_step is not None:
+            step = keeper.load_best()
+            assert step == state.best_step, f"best/ is of step {step}, the best evaluation was at {state.best_step}"
+        keeper.keep_final(state, step)
+    status, reason = _judge(run, state, ending)
+    verdict = Verdict(
+        status=status,
+        reason=reason,
+        base_eval_loss=state.base_eval_loss,
+        best_eval_loss=state.best_eval_loss,
+        best_step=state.best_step,
+        final_weights="" if ending.interrupted else f"step {step}",
+        train_seconds=state.train_seconds,
+        peak_memory_bytes=state.peak_memory_bytes,
+        tokens_per_second=state.tokens_seen / state.train_seconds if state.train_seconds else 0.0,
+        predicted_vs_measured={
+            "steps": Comparison(predicted=run.plan.total_steps.value, measured=state.global_step, unit="steps"),
+        },
+    )
+    if run.processes.is_main:
+        planned = run.plan.total_steps.value
+        if state.global_step != planned and not ending.interrupted:
+            amendment = f"amendment 1: {state.global_step} steps instead of {planned}: {ending.reason}"
+            run.run_dir.append_event(RunEvent(kind="amendment", step=state.global_step, message=amendment))
+        run.run_dir.write_json(run.run_dir.verdict, verdict)
+        kind = "stopped" if ending.interrupted else "finished"
+        run.run_dir.append_event(RunEvent.model_validate({"kind": kind, "step": state.global_step, "message": reason}))
+    run.processes.wait()
+    return verdict
+
+
+def _judge(run: Run, state: RunState, ending: Ending) -> tuple[Status, str]:
+    """Judged against the base: a loss that fell from where training itself had driven it up is no success."""
+    if ending.interrupted:
+        return Status.STOPPED, ending.reason
+    if run.processes.is_main:
+        steps, evals = run.run_dir.read_metrics()
+    else:
+        steps, evals = [], []
+    base, best = state.base_eval_loss, state.best_eval_loss
+    if evals:
+        if best is None:
+            return Status.FAILED, "no evaluation after the first step gave a finite loss"
+        if base is not None and math.isfinite(base) and best >= base:
+            return Status.FAILED, f"no evaluation was better than the base itself ({best:.4f} against {base:.4f})"
+        return Status.HEALTHY, f"evaluation loss {base:.4f} → {best:.4f}" if base is not None else f"evaluation loss {best:.4f}"
+    if steps and not all(math.isfinite(record.loss) for record in steps):
+        return Status.FAILED, "the training loss stopped being a number"
+    return Status.HEALTHY, f"{ending.reason}; without validation data nothing says how good it is"

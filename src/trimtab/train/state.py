@@ -1,0 +1,22 @@
+"""Where a run is: everything that a resumed run needs besides weights and optimizer."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from trimtab.records.metrics import Measured
+
+
+class RunState(BaseModel):
+    """`trainer_state.json` of a checkpoint. Random state is not in it: draws are a function of seed and step
+    (step.py), the order of examples too (data/order.py)."""
+
+    format: int = 1
+    global_step: int = 0
+    """Updates done."""
+    base_eval_loss: Measured | None = None
+    best_eval_loss: Measured | None = None
+    best_step: int | None = None
+    tokens_seen: int = 0
+    train_seconds: float = 0.0
+    peak_memory_bytes: int = 0

@@ -1,0 +1,69 @@
+"""One optimizer step: the effective batch forward and backward, then one update. Rehearsal runs this very code."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from trimtab.data.collate import Batch
+from trimtab.train.learner import Learner
+from trimtab.train.precision import Precision
+from trimtab.train.processes import Processes, exchange
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """Everything a step needs but its data. K learners share one forward and backward; here K = 1 (train) or more."""
+
+    model: nn.Module
+    """Maps a batch to the summed loss of each learner's targets, [K]."""
+    learners: Sequence[Learner]
+    precision: Precision
+    scaler: torch.amp.GradScaler
+    processes: Processes
+    seed: int
+
+    def step(self, batches: Iterable[Batch], *, updates_done: int, target_tokens: int) -> torch.Tensor:
+        """Train on the effective batch that `batches` (this process's micro batches) is a part of.
+
+        `target_tokens` counts the whole effective batch, over all micro batches and processes: the loss is the mean
+        over them, so it does not matter how the batch is cut (law 1).
+
+        Returns [2, K] on the device: each learner's loss before the update, and its gradient norm before clipping.
+        """
+        batches = list(batches)
+        summed_K = None
+        for number, batch in enumerate(batches):
+            with exchange(self.model, now=number == len(batches) - 1):
+                seed_micro_step(self.seed, updates_done, number, self.processes.index)
+                with self.precision.autocast():
+                    loss_K = self.model(batch)
+                # Exchanged gradients are averaged over processes; the mean over target tokens wants their sum.
+                mean_K = loss_K * (self.processes.count / max(1, target_tokens))
+                self.scaler.scale(mean_K.sum()).backward()
+            summed_K = loss_K.detach() if summed_K is None else summed_K + loss_K.detach()
+        assert summed_K is not None
+        norms = [self._update(learner, updates_done) for learner in self.learners]
+        mean_loss_K = self.processes.sum(summed_K) / max(1, target_tokens)
+        return torch.stack([mean_loss_K, torch.stack(norms).to(mean_loss_K)])
+
+    def _update(self, learner: Learner, updates_done: int) -> torch.Tensor:
+        self.scaler.unscale_(learner.optimizer)
+        norm = learner.clip()
+        learner.set_learning_rate(updates_done)
+        self.scaler.step(learner.optimizer)
+        self.scaler.update()
+        learner.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+
+def seed_micro_step(seed: int, updates_done: int, micro_step: int, process: int) -> None:
+    """Dropout draws are a pure function of where the run is, so a resumed run needs no random state to go on, and an
+    evaluation cannot disturb the training that follows it."""
+    key = hashlib.blake2b(f"{seed}/{updates_done}/{micro_step}/{process}".encode(), digest_size=7).digest()
+    torch.manual_seed(int.from_bytes(key, "big"))
+
