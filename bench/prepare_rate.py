@@ -26,11 +26,57 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-_SUBJECTS = "the river,a small town,the old clock,our neighbour,a ship's captain,the gardener,this engine,the library,a young painter,the harbour,winter wheat,the committee".split(",")
-_VERBS = "keeps,carries,remembers,describes,repairs,follows,measures,gathers,protects,explains,compares,changes".split(",")
-_OBJECTS = "its own past,the heavy boxes,a list of names,the weather of the week,every letter it gets,a map of the coast,the price of bread,the first snow,what others forget,a narrow path,two kinds of glass,the light of the evening".split(",")
-_LINKS = "because,although,so that,while,until,and then,as long as,even if".split(",")
-_TASKS = "Explain why,Describe how,Write a short note on the way,List three reasons why,Summarise in plain words how,Give an example that shows how".split(",")
+_SUBJECTS = [
+    "the river",
+    "a small town",
+    "the old clock",
+    "our neighbour",
+    "a ship's captain",
+    "the gardener",
+    "this engine",
+    "the library",
+    "a young painter",
+    "the harbour",
+    "winter wheat",
+    "the committee",
+]
+_VERBS = [
+    "keeps",
+    "carries",
+    "remembers",
+    "describes",
+    "repairs",
+    "follows",
+    "measures",
+    "gathers",
+    "protects",
+    "explains",
+    "compares",
+    "changes",
+]
+_OBJECTS = [
+    "its own past",
+    "the heavy boxes",
+    "a list of names",
+    "the weather of the week",
+    "every letter it gets",
+    "a map of the coast",
+    "the price of bread",
+    "the first snow",
+    "what others forget",
+    "a narrow path",
+    "two kinds of glass",
+    "the light of the evening",
+]
+_LINKS = ["because", "although", "so that", "while", "until", "and then", "as long as", "even if"]
+_TASKS = [
+    "Explain why",
+    "Describe how",
+    "Write a short note on the way",
+    "List three reasons why",
+    "Summarise in plain words how",
+    "Give an example that shows how",
+]
 
 
 def _sentence(rng: random.Random) -> str:
@@ -44,12 +90,20 @@ def made_rows() -> Iterator[dict[str, str]]:
     while True:
         task = f"{rng.choice(_TASKS)} {_sentence(rng).lower()}"
         context = " ".join(_sentence(rng) for _ in range(rng.randint(1, 4))) if rng.random() < 0.5 else ""
-        yield {"instruction": task, "input": context, "output": " ".join(_sentence(rng) for _ in range(rng.choice([1, 2, 3, 5, 8, 12, 16])))}
+        yield {
+            "instruction": task,
+            "input": context,
+            "output": " ".join(_sentence(rng) for _ in range(rng.choice([1, 2, 3, 5, 8, 12, 16]))),
+        }
 
 
 def repeated_rows(path: Path) -> Iterator[dict[str, str]]:
     text = path.read_text(encoding="utf-8")
-    rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line.strip()]
+    rows = (
+        json.loads(text)
+        if text.lstrip().startswith("[")
+        else [json.loads(line) for line in text.splitlines() if line.strip()]
+    )
     for number, row in enumerate(cycle(rows)):
         yield {**row, "output": f"{row['output']} ({number})"}
 
@@ -98,7 +152,12 @@ def bare_rate(tokenizer: Any, path: Path, most: int = 20_000) -> float:
         for line in islice(file, most):
             row = json.loads(line)
             question = f"{row['instruction']}\n\n{row['input']}" if row["input"].strip() else row["instruction"]
-            texts.append(tokenizer.apply_chat_template([{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}], tokenize=False))
+            texts.append(
+                tokenizer.apply_chat_template(
+                    [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}],
+                    tokenize=False,
+                )
+            )
     best = 0.0
     for _ in range(3):
         start = time.perf_counter()
@@ -132,7 +191,16 @@ def measure(folder: str, data: Path | None, rows: int, workers: int, results: An
             seconds = time.perf_counter() - start
         bare = bare_rate(tokenizer, path)  # afterwards: its threads would make the fork above warn
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        results.put((rows / seconds, bare, memory.peak - memory.before, own, prepared.report.rows_kept, prepared.report.proved_fully))
+        results.put(
+            (
+                rows / seconds,
+                bare,
+                memory.peak - memory.before,
+                own,
+                prepared.report.rows_kept,
+                prepared.report.proved_fully,
+            )
+        )
 
 
 def main() -> None:
@@ -142,7 +210,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
-    print(f"{'tokenizer':16} {'rows':>9} {'prepare/s':>10} {'bare/s':>9} {'ratio':>6} {'peak above start MiB':>21} {'parent max MiB':>15} {'kept':>9} {'proved':>7}")
+    print(
+        f"{'tokenizer':16} {'rows':>9} {'prepare/s':>10} {'bare/s':>9} {'ratio':>6} {'peak above start MiB':>21} {'parent max MiB':>15} {'kept':>9} {'proved':>7}"
+    )
     for folder in asked.tokenizer:
         for rows in asked.rows:
             context = multiprocessing.get_context("spawn")
@@ -151,7 +221,9 @@ def main() -> None:
             process.start()
             rate, bare, above, own, kept, proved = results.get()
             process.join()
-            print(f"{Path(folder).name:16} {rows:9,} {rate:10,.0f} {bare:9,.0f} {rate / bare:6.2f} {above / 2**20:21,.0f} {own / 2**20:15,.0f} {kept:9,} {proved:7,}")
+            print(
+                f"{Path(folder).name:16} {rows:9,} {rate:10,.0f} {bare:9,.0f} {rate / bare:6.2f} {above / 2**20:21,.0f} {own / 2**20:15,.0f} {kept:9,} {proved:7,}"
+            )
             sys.stdout.flush()
 
 

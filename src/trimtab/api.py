@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.config import LoadedConfig, RunConfig, load_config
-from trimtab.records import Plan, RunDir, Verdict
+from trimtab.records import Plan, RunDir, Status, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,6 +68,7 @@ def train(
     tracker_names(settings.training.report_to)
 
     from trimtab.model.device import describe, find_device
+    from trimtab.report.planned import plan_lines
     from trimtab.train.processes import Processes
 
     device = find_device(use_cpu=settings.training.use_cpu)
@@ -86,7 +87,8 @@ def train(
         tokenizer, data = _prepare(settings, processes, notify)
         made_plan = _plan(loaded, data, describe(device, processes.count), notify)
         if shown is not None:
-            _show_plan(shown, made_plan, run_dir)
+            for line in plan_lines(made_plan, run_dir):
+                shown.print(line, highlight=False, soft_wrap=True)
         checkpoint = _checkpoint(run_dir, settings, made_plan, data, allow_changes, notify) if resume else None
         model = _model(settings, made_plan, device, checkpoint.path if checkpoint else None)
 
@@ -133,7 +135,12 @@ def _plan(loaded: LoadedConfig, data: PreparedData, device: Any, notify: Notify)
 
 
 def _checkpoint(
-    run_dir: RunDir, config: RunConfig, plan: Plan, data: PreparedData, allowed: Collection[str], notify: Notify
+    run_dir: RunDir,
+    config: RunConfig,
+    plan: Plan,
+    data: PreparedData,
+    allowed: Collection[str],
+    notify: Notify,
 ) -> Any:
     """The newest whole checkpoint, after cleaning up what a kill left; None if there is none yet."""
     from trimtab.records.whole_folder import clean_up
@@ -175,21 +182,6 @@ def _model(config: RunConfig, plan: Plan, device: Any, resumed_from: Path | None
     return model
 
 
-def _show_plan(console: Console, plan: Plan, run_dir: RunDir) -> None:
-    value = {name: decision.value for name, decision in plan.decisions().items()}
-    lines = [
-        f"{value['examples']:,} examples, {value['target_tokens']:,} of {value['tokens']:,} tokens are targets"
-        + (f"; {value['validation_examples']:,} examples to validate on" if value["validation_examples"] else "; nothing to validate on"),
-        f"{value['total_steps']:,} steps: {value['num_train_epochs']:g} epochs × {value['steps_per_epoch']:,}, "
-        f"each {value['per_device_train_batch_size']} × {value['gradient_accumulation_steps']} × {value['processes']} = {value['effective_batch_size']} examples",
-        f"learning rate {value['learning_rate']:g}, {value['lr_scheduler_type']}, {value['warmup_steps']} warmup steps; "
-        f"{value['precision']}, {value['optim']}{', gradient checkpointing' if value['gradient_checkpointing'] else ''}",
-        f"{len(value['eval_points'])} evaluations and {len(value['save_points'])} saves into {run_dir.path}",
-    ]
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
-
-
 def init(data: str, model: str, *, output_dir: str = "runs/first", output: Path | None = None) -> str:
     """A commented config for a data set and a model, as YAML; also written to `output` if given.
 
@@ -205,7 +197,9 @@ def init(data: str, model: str, *, output_dir: str = "runs/first", output: Path 
             with output.open("x", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError:
-            raise OutputError(f"{output} exists already and is left as it is. Name another file: --output FILE") from None
+            raise OutputError(
+                f"{output} exists already and is left as it is. Name another file: --output FILE"
+            ) from None
         except OSError as error:
             raise OutputError(f"{output}: cannot be written: {error.strerror}") from None
     return text
@@ -275,7 +269,12 @@ class ExportResult:
 
 
 def export(
-    run: Path | str, *, output: Path | None = None, weights: str | None = None, dtype: str = "auto", notify: Notify = lambda line: None
+    run: Path | str,
+    *,
+    output: Path | None = None,
+    weights: str | None = None,
+    dtype: str = "auto",
+    notify: Notify = lambda line: None,
 ) -> ExportResult:
     """Merge a run's adapter into the base it was trained on (dequantised if that was 4-bit), and measure the loss of
     what was written against the loss of what was trained.
@@ -290,13 +289,24 @@ def export(
 
 def doctor() -> dict[str, str]:
     """Versions and devices."""
-    from importlib.metadata import PackageNotFoundError, version
     import platform
+    from importlib.metadata import PackageNotFoundError, version
 
     from trimtab import __version__
 
     found = {"trimtab": __version__, "python": platform.python_version(), "platform": platform.platform()}
-    for package in ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers", "safetensors", "pydantic", "numpy"):
+    for package in (
+        "torch",
+        "transformers",
+        "peft",
+        "accelerate",
+        "bitsandbytes",
+        "datasets",
+        "tokenizers",
+        "safetensors",
+        "pydantic",
+        "numpy",
+    ):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -308,7 +318,9 @@ def doctor() -> dict[str, str]:
     from trimtab.model.device import describe, find_device
 
     device = describe(find_device(use_cpu=False), processes=1)
-    found["device"] = f"{device.name}, {device.memory_bytes / 2**30:.0f} GiB, bf16 {'yes' if device.native_bf16 else 'no'}"
+    found["device"] = (
+        f"{device.name}, {device.memory_bytes / 2**30:.0f} GiB, bf16 {'yes' if device.native_bf16 else 'no'}"
+    )
     if torch.cuda.is_available():
         found["cuda"] = f"{torch.version.cuda}, {torch.cuda.device_count()} device(s)"
     found["free disk"] = f"{shutil.disk_usage('.').free / 2**30:.0f} GiB here"
@@ -316,10 +328,26 @@ def doctor() -> dict[str, str]:
 
 
 def demo(*, curve: str = "healthy", output_dir: Path, console: Console | None = None) -> TrainResult:
-    """Train the embedded example; `curve` healthy, too-high or too-low chooses its learning rate."""
-    from trimtab.demo.show import run_demo
+    """Train the embedded example, draw its curve, and ask it held-out questions before and after.
 
-    return run_demo(curve=curve, output_dir=output_dir, console=console)
+    `curve` chooses the learning rate: healthy, too-high or too-low.
+
+    Raises:
+        UserError: `curve` is none of them, or `output_dir` cannot be used.
+    """
+    from trimtab.demo import show
+    from trimtab.report.curve import loss_curve
+
+    result = train(show.demo_config(curve, output_dir), console=console)
+    if console is not None and result.verdict.status is not Status.STOPPED:
+        questions = [show.question(row) for row in show.held_out_questions()]
+        before, after = (
+            show.graded(generate(output_dir, questions, base=base, max_new_tokens=show.LONGEST_ANSWER_TOKENS))
+            for base in (True, False)
+        )
+        for line in ["", *loss_curve(*result.run_dir.read_metrics()), "", *show.comparison_lines(before, after), ""]:
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+    return result
 
 
 __all__ = ["ExportResult", "TrainResult", "demo", "doctor", "export", "generate", "init", "schema", "train"]

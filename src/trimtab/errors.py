@@ -1,13 +1,12 @@
 """Every way a user's request can fail, as one tree.
 
     TrimtabError                  exit status 1: the run is unhealthy
-    ├── UserError                 exit status 2: the request is wrong; nothing was started
-    │   ├── ConfigError           a config that cannot be read or does not validate (all complaints at once)
-    │   ├── DataError             a data file, a row, a chat template
-    │   ├── ModelError            a model folder, a tokenizer, an adapter
-    │   ├── OutputError           a folder that cannot be written, is taken, or is full
-    │   └── ResumeError           a run that cannot go on as asked
-    └── Interrupted               exit status 130: stopped by the user, with a checkpoint
+    └── UserError                 exit status 2: the request is wrong; nothing was started
+        ├── ConfigError           a config that cannot be read or does not validate (all complaints at once)
+        ├── DataError             a data file, a row, a chat template
+        ├── ModelError            a model folder, a tokenizer, an adapter
+        ├── OutputError           a folder that cannot be written, is taken, or is full
+        └── ResumeError           a run that cannot go on as asked
 
 A message has up to five beats: what was seen, the rule it breaks, why that matters, what to do,
 where to read more. Our own mistakes are `assert`s, never members of this tree.
@@ -53,9 +52,3 @@ class OutputError(UserError):
 
 class ResumeError(UserError):
     """A run that cannot go on as asked."""
-
-
-class Interrupted(TrimtabError):
-    """The user stopped the run; a checkpoint was saved."""
-
-    exit_status = 130

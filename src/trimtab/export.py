@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from trimtab.config import load_config
 from trimtab.errors import ConfigError, ModelError, OutputError
@@ -57,9 +58,6 @@ def export_run(
 
     needed = sum(p.numel() * p.element_size() for p in whole.parameters())
     write_folder(target, write, about={"run": str(run_dir.path), "weights": folder.name}, needed_bytes=needed)
-    del model, whole
-
-    from transformers import AutoModelForCausalLM
 
     reread = AutoModelForCausalLM.from_pretrained(target, dtype=written, device_map={"": device})
     base = config.model.name_or_path
@@ -94,10 +92,11 @@ def _measure(
         fitted = fit(model, packing=config.data.packing == "auto", own_attention=False, device=device)
         feed = Feed(fitted.layout, int(tokenizer.pad_token_id or 0), device, 0, 1)
         losses, _, _ = evaluate(
-            TargetLoss(model, fitted.head), feed.first(store, rows, batch_size=8), precision=precision, processes=processes
+            TargetLoss(model, fitted.head),
+            feed.first(store, rows, batch_size=8),
+            precision=precision,
+            processes=processes,
         )
         return losses[0]
 
     return rows, measure
-
-

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from trimtab.errors import Interrupted, TrimtabError
+from trimtab.errors import TrimtabError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,14 +29,20 @@ app = typer.Typer(
 
 ConfigFile = Annotated[Path, typer.Argument(help="A YAML config; `trimtab init` writes one.", show_default=False)]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="key.sub=value, e.g. training.learning_rate=1e-4; wins over the file.", show_default=False)
+    list[str] | None,
+    typer.Argument(help="key.sub=value, e.g. training.learning_rate=1e-4; wins over the file.", show_default=False),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)]
-Weights = Annotated[str | None, typer.Option(help="Which weights of the run: final (usual), best or checkpoint-N.", show_default=False)]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Which weights of the run: final (usual), best or checkpoint-N.", show_default=False),
+]
 
 
 @app.callback(invoke_without_command=True)
-def trimtab(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def trimtab(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         from trimtab import __version__
 
@@ -46,10 +54,15 @@ def trimtab(version: Annotated[bool, typer.Option("--version", help="Print the v
 def train(
     config: ConfigFile,
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint of the output folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest whole checkpoint of the output folder.")
+    ] = False,
     allow_change: Annotated[
         list[str] | None,
-        typer.Option(help="With --resume: a config key (or `data`) that may differ from the run so far; repeatable.", show_default=False),
+        typer.Option(
+            help="With --resume: a config key (or `data`) that may differ from the run so far; repeatable.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Train as CONFIG says."""
@@ -64,7 +77,9 @@ def train(
 
 @app.command()
 def demo(
-    curve: Annotated[str, typer.Option(help="Which curve to show: healthy, too-high or too-low (learning rate).")] = "healthy",
+    curve: Annotated[
+        str, typer.Option(help="Which curve to show: healthy, too-high or too-low (learning rate).")
+    ] = "healthy",
     output_dir: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
 ) -> None:
     """Train the embedded example end to end, in about a minute, with no network and no GPU."""
@@ -79,7 +94,9 @@ def demo(
 def init(
     data: Annotated[str, typer.Argument(help="A data file or folder, or a Hub name.", show_default=False)],
     model: Annotated[str, typer.Option(help="A model folder or a Hub name.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The config file to write; - prints it.")] = Path("trimtab.yaml"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The config file to write; - prints it.")] = Path(
+        "trimtab.yaml"
+    ),
     output_dir: Annotated[str, typer.Option(help="Where runs of this config go.")] = "runs/first",
 ) -> None:
     """Write a commented config for DATA and a model, ready to train."""
@@ -95,13 +112,28 @@ def init(
 @app.command()
 def generate(
     run: RunFolder,
-    prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="A prompt; repeatable. Without one, lines of standard input.", show_default=False)] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="A prompt; repeatable. Without one, lines of standard input.",
+            show_default=False,
+        ),
+    ] = None,
     weights: Weights = None,
     base: Annotated[bool, typer.Option("--base", help="Answer with the base alone, to compare.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Go on from the prompt as plain text, without the chat template.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Go on from the prompt as plain text, without the chat template.")
+    ] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token; 1 samples as the model believes.")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens that hold this share.")] = 1.0,
+    temperature: Annotated[
+        float,
+        typer.Option(min=0.0, help="0 always takes the likeliest token; 1 samples as the model believes."),
+    ] = 0.0,
+    top_p: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens that hold this share.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 42,
 ) -> None:
     """Answer prompts with the adapter of a run."""
@@ -109,7 +141,15 @@ def generate(
 
     prompts = list(prompt) if prompt else [line.rstrip("\n") for line in sys.stdin if line.strip()]
     for answer in api.generate(
-        run, prompts, weights=weights, base=base, chat=not raw, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
+        run,
+        prompts,
+        weights=weights,
+        base=base,
+        chat=not raw,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
     ):
         print(answer)
 
@@ -117,14 +157,19 @@ def generate(
 @app.command()
 def export(
     run: RunFolder,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write; RUN/merged if not named.", show_default=False)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write; RUN/merged if not named.", show_default=False),
+    ] = None,
     weights: Weights = None,
     dtype: Annotated[str, typer.Option(help="bf16, fp16, fp32, or auto: what the base was stored in.")] = "auto",
 ) -> None:
     """Merge the adapter into its base, and measure what that did to the loss."""
     from trimtab import api
 
-    result = api.export(run, output=output, weights=weights, dtype=dtype, notify=lambda line: print(line, file=sys.stderr))
+    result = api.export(
+        run, output=output, weights=weights, dtype=dtype, notify=lambda line: print(line, file=sys.stderr)
+    )
     print(result.sentence)
 
 
@@ -149,12 +194,9 @@ def doctor() -> None:
 
 def main() -> NoReturn:
     """Entry point: errors of the user's become one message and their exit status; ours keep their traceback."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    _hush_libraries()
     try:
         app(standalone_mode=True)
-    except Interrupted as stopped:
-        _say(str(stopped))
-        sys.exit(stopped.exit_status)
     except TrimtabError as error:
         if _is_main_process():
             _say(f"error: {error}")
@@ -166,6 +208,13 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     sys.exit(0)
+
+
+def _hush_libraries() -> None:
+    """What libraries remark about themselves (deprecations between them, missing kernels) is not for our users."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|accelerate|bitsandbytes)\b")
+    for library in ("bitsandbytes", "accelerate"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def _tell_ending(result: TrainResult, *, command: str) -> None:

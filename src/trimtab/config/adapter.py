@@ -16,11 +16,13 @@ class AdapterConfig(Section):
 
     r: Count = Field(
         default=8,
-        description="LoRA rank: adapter parameters grow in proportion; 8–16 for style and format, 32–64 for new skills.",
+        description="LoRA rank: adapter parameters grow in proportion; 8–16 for style and format, 32–64 for new "
+        "skills.",
     )
     lora_alpha: Count | Auto = Field(
         default="auto",
-        description="The adapter's output is scaled by lora_alpha / r; higher acts like a higher learning rate; auto is 2 r.",
+        description="The adapter's output is scaled by lora_alpha / r; higher acts like a higher learning rate; auto "
+        "is 2 r.",
         examples=[16],
     )
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -39,7 +41,8 @@ class AdapterConfig(Section):
     )
     modules_to_save: list[Text] | None = Field(
         default=None,
-        description="Layers trained and saved in full beside the adapter, such as embeddings after adding tokens; large.",
+        description="Layers trained and saved in full beside the adapter, such as embeddings after adding tokens; "
+        "large.",
         examples=[["embed_tokens"]],
     )
     use_rslora: bool = Field(
@@ -50,14 +53,14 @@ class AdapterConfig(Section):
         default=False,
         description="Train magnitude and direction apart (DoRA): a little better at low rank, noticeably slower.",
     )
-    init_lora_weights: bool | Annotated[str, Field(pattern=r"^(gaussian|olora|orthogonal|pissa|pissa_niter_[1-9][0-9]*)$")] = (
-        Field(
-            default=True,
-            description="Where the adapter starts: true is a random A and a zero B, so that step 0 is exactly "
-            "the base; "
-            "else gaussian, olora, orthogonal, pissa or pissa_niter_N.",
-            examples=["gaussian"],
-        )
+    init_lora_weights: (
+        bool | Annotated[str, Field(pattern=r"^(gaussian|olora|orthogonal|pissa|pissa_niter_[1-9][0-9]*)$")]
+    ) = Field(
+        default=True,
+        description="Where the adapter starts: true is a random A and a zero B, so that step 0 is exactly "
+        "the base; "
+        "else gaussian, olora, orthogonal, pissa or pissa_niter_N.",
+        examples=["gaussian"],
     )
     bias: Literal["none", "all", "lora_only"] = Field(
         default="none",

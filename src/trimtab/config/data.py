@@ -13,7 +13,8 @@ class DataConfig(Section):
     """Training and validation data. Relative paths start at the current directory, not the config's."""
 
     train: Text | Annotated[list[Text], Field(min_length=1)] = Field(
-        description="Training data: a file or folder (JSONL, JSON, CSV, Parquet), a list of them, or a Hub dataset's name.",
+        description="Training data: a file or folder (JSONL, JSON, CSV, Parquet), a list of them, or a Hub dataset's "
+        "name.",
         examples=["train.jsonl"],
     )
     validation: Share | Literal["auto", "none"] | Text | Annotated[list[Text], Field(min_length=1)] = Field(
@@ -38,7 +39,8 @@ class DataConfig(Section):
     )
     max_length: Annotated[int, Field(ge=2)] | Auto = Field(
         default="auto",
-        description="Tokens per example after cutting; memory and time per step grow with it, too little cuts answers off.",
+        description="Tokens per example after cutting; memory and time per step grow with it, too little cuts "
+        "answers off.",
         examples=[1024],
     )
     overflow: Literal["cut", "drop"] = Field(
@@ -47,7 +49,8 @@ class DataConfig(Section):
     )
     packing: Literal["auto", "off"] = Field(
         default="auto",
-        description="auto lays the examples of a batch end to end, without padding and isolated from each other; off pads.",
+        description="auto lays the examples of a batch end to end, without padding and isolated from each other; off "
+        "pads.",
     )
     chat_template: Text | None = Field(
         default=None,

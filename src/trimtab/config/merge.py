@@ -24,7 +24,8 @@ def merge(in_file: dict[str, Setting], on_command_line: dict[str, Setting], rema
         fix = "adapter=lora brings the adapter back" if option.place.file is None else "remove one of the two"
         remarks.complain(
             option.place,
-            f"{option.key}: adapter is none ({switch.place}), which is full fine-tuning and has no {option.name}; {fix}",
+            f"{option.key}: adapter is none ({switch.place}), which is full fine-tuning and has no {option.name}; "
+            f"{fix}",
         )
         del merged[option.key]
     return merged

@@ -31,11 +31,15 @@ class ModelConfig(Section):
     )
     bnb_4bit_use_double_quant: bool = Field(
         default=True,
-        description="Quantise the quantisation constants too: saves about 0.4 bits per parameter, costs next to nothing.",
+        description="Quantise the quantisation constants too: saves about 0.4 bits per parameter, costs next to "
+        "nothing.",
     )
-    attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = Field(
+    attn_implementation: Literal[
+        "auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"
+    ] = Field(
         default="auto",
-        description="The attention kernel; eager is the slowest and plainest, flash_attention_* need their package and a GPU.",
+        description="The attention kernel; eager is the slowest and plainest, flash_attention_* need their package "
+        "and a GPU.",
     )
     trust_remote_code: bool = Field(
         default=False,

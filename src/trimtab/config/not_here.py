@@ -93,7 +93,8 @@ IGNORED: dict[str, dict[str, str]] = {
         "the verb says what is done": "do_train do_eval do_predict",
         # Keeping
         "checkpoints are always whole, and a resumed run is the same run": (
-            "save_only_model save_on_each_node enable_jit_checkpoint restore_callback_states_from_checkpoint ignore_data_skip"
+            "save_only_model save_on_each_node enable_jit_checkpoint restore_callback_states_from_checkpoint "
+            "ignore_data_skip"
         ),
         "seed fixes everything that is random": "full_determinism ray_scope",
         "nothing is uploaded": (
@@ -181,7 +182,9 @@ REFUSED: dict[str, dict[str, NotHere]] = {
         "completion_only_loss": _ASSISTANT,
         "label_smoothing_factor": _refused("label smoothing is not supported; remove it"),
         "loss_type": _always("the loss is cross-entropy over target tokens", "nll", "chunked_nll", "null"),
-        "neftune_noise_alpha": _refused("noise on embeddings is not supported; lora_dropout and weight_decay regularise"),
+        "neftune_noise_alpha": _refused(
+            "noise on embeddings is not supported; lora_dropout and weight_decay regularise"
+        ),
         "optim_args": _refused("not supported; adam_beta1, adam_beta2 and adam_epsilon are keys of their own"),
         "optim_target_modules": _refused("optimizers for chosen layers (GaLore) are not supported; remove it"),
         "adafactor": _refused("Adafactor is not supported; optim: adamw_8bit saves memory too"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from trimtab.config.place import COMMAND_LINE, Remarks
 from trimtab.config.setting import Setting
+from trimtab.config.values import takes_only_text
 from trimtab.config.yaml_reader import Node, parse_yaml, shorten
 from trimtab.errors import ConfigError
 
@@ -27,6 +28,9 @@ def parse_overrides(overrides: Sequence[str], remarks: Remarks) -> list[Setting]
         try:
             settings.append(Setting(key, _value(text), COMMAND_LINE))
         except ConfigError as error:
+            if takes_only_text(key):  # chat_template={% for … %} needs no quotes
+                settings.append(Setting(key, Node(0, value=text, text=text), COMMAND_LINE))
+                continue
             reason = error.complaints[0].partition(": ")[2].splitlines()[0]
             remarks.complain(COMMAND_LINE, f"{shorten(override)}: the value is not YAML: {reason}")
     return settings

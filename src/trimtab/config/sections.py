@@ -71,7 +71,9 @@ def _bare(override: Setting) -> str:
     if same_name:
         choices = " or ".join(f"{known}={value}" for known in same_name)
         return f"a key starts with its section; did you mean {choices}?"
-    return f"unknown key; write SECTION.KEY=VALUE with one of {', '.join(SECTIONS)}, such as training.learning_rate=1e-4"
+    return (
+        f"unknown key; write SECTION.KEY=VALUE with one of {', '.join(SECTIONS)}, such as training.learning_rate=1e-4"
+    )
 
 
 def _section_settings(name: str, node: Node, place: Place, remarks: Remarks) -> list[Setting]:
@@ -98,7 +100,9 @@ def _section_settings(name: str, node: Node, place: Place, remarks: Remarks) -> 
     if name == ADAPTER and node.items is None:
         return _adapter(node, place, remarks)
     seen = shorten(node.text or node.python())
-    remarks.complain(place, f"{name}: {seen} where keys are expected, for example {name}: {_EXAMPLES[name]}", explains=name)
+    remarks.complain(
+        place, f"{name}: {seen} where keys are expected, for example {name}: {_EXAMPLES[name]}", explains=name
+    )
     return []
 
 
@@ -117,7 +121,8 @@ def _adapter(node: Node, place: Place, remarks: Remarks) -> list[Setting]:
         fix = (
             "QLoRA is LoRA on a 4-bit base; write adapter: {r: 8} and model: {load_in_4bit: true}"
             if text == "qlora"
-            else f"{shorten(node.text or '')} is neither none nor LoRA's options; write adapter: none, or adapter: {{r: 8}}"
+            else f"{shorten(node.text or '')} is neither none nor LoRA's options; write adapter: none, or adapter: "
+            f"{{r: 8}}"
         )
         remarks.complain(place, f"adapter: {fix}")
         return []

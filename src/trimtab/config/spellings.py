@@ -101,7 +101,9 @@ RENAMED: dict[str, str] = _renamed()
 def _warmup_ratio(setting: Setting) -> dict[str, Any]:
     ratio = _number(setting)
     if not 0 <= ratio < 1:
-        raise ValueError(f"{setting.shown} is not a share of the run, at least 0 and below 1; a count goes into warmup_steps")
+        raise ValueError(
+            f"{setting.shown} is not a share of the run, at least 0 and below 1; a count goes into warmup_steps"
+        )
     return {"training.warmup_steps": ratio}
 
 

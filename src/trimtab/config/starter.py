@@ -62,7 +62,8 @@ def starter_yaml(
         values["training.output_dir"] = output_dir
     lines = [
         "# A run of trimtab. Start it with: trimtab train THIS_FILE",
-        "# Every key, with its default, is here; `auto` is decided from data and hardware, and trimtab says how and why.",
+        "# Every key, with its default, is here; `auto` is decided from data and hardware, and trimtab says how and "
+        "why.",
         "# Paths start at the directory that trimtab is started in.",
     ]
     for section, kind in SECTIONS.items():

@@ -45,7 +45,8 @@ class TrainingConfig(Section):
     )
     gradient_accumulation_steps: Count | Auto = Field(
         default="auto",
-        description="Micro batches per step; the effective batch is micro batch × this × devices, and more costs no memory.",
+        description="Micro batches per step; the effective batch is micro batch × this × devices, and more costs no "
+        "memory.",
         examples=[4],
     )
     per_device_eval_batch_size: Count | Auto = Field(
@@ -71,7 +72,8 @@ class TrainingConfig(Section):
     )
     warmup_steps: Annotated[int, Field(ge=0)] | Share | Auto = Field(
         default="auto",
-        description="Steps over which the learning rate rises from 0, below 1 a share of the run; more protects a shaky start.",
+        description="Steps over which the learning rate rises from 0, below 1 a share of the run; more protects a "
+        "shaky start.",
         examples=[0.03],
     )
     weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -81,7 +83,8 @@ class TrainingConfig(Section):
     )
     max_grad_norm: Annotated[float, Field(ge=0)] = Field(
         default=1.0,
-        description="Gradients with a larger norm are scaled down to it; lower is calmer and slower, 0 turns clipping off.",
+        description="Gradients with a larger norm are scaled down to it; lower is calmer and slower, 0 turns "
+        "clipping off.",
     )
     optim: Literal[
         "auto",
@@ -125,7 +128,9 @@ class TrainingConfig(Section):
         "half (LoRA) more compute.",
     )
     use_cpu: bool = Field(default=False, description="Train on the CPU even where there is a GPU.")
-    fsdp: bool = Field(default=False, description="Shard the model over the processes (FSDP2) instead of copying it to each.")
+    fsdp: bool = Field(
+        default=False, description="Shard the model over the processes (FSDP2) instead of copying it to each."
+    )
     dataloader_drop_last: bool = Field(
         default=False,
         description="Leave out an epoch's last, incomplete step instead of training it with fewer examples.",
@@ -182,7 +187,7 @@ class TrainingConfig(Section):
     data_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
         default=None, description="Seed of the data's order and split alone; seed when unset.", examples=[42]
     )
-    report_to: Tracker | Literal["none", "all"] | list[Tracker] = Field(
+    report_to: Tracker | Literal["none", "all"] | Annotated[list[Tracker], Field(min_length=1)] = Field(
         default="tensorboard",
         description="Trackers that receive the metrics: one, a list, none, or all that are installed.",
     )

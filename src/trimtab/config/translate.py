@@ -40,7 +40,8 @@ def _complain_of_both(first: Setting, second: Setting, remarks: Remarks) -> None
     names = [s.place.was or s.name for s in (first, second)]
     remarks.complain(
         second.place,
-        f"{names[1]}: {second.shown} and {names[0]}: {first.shown} ({first.place}) both set {second.key}; keep one of them",
+        f"{names[1]}: {second.shown} and {names[0]}: {first.shown} ({first.place}) both set {second.key}; keep one "
+        "of them",
     )
 
 

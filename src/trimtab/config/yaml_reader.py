@@ -22,7 +22,7 @@ _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]
 _NOT_FINITE = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 _NULL = {"", "~", "null"}
 _BOOLEAN = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_KNOWN_TAGS = {"null", "bool", "int", "float", "str", "timestamp", "value", "merge"}
+_KNOWN_TAGS = {"null", "bool", "int", "float", "str", "timestamp", "value", "merge", "seq", "map"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_yaml(path: Path) -> Node:
         ConfigError: the file cannot be read, is not UTF-8 or not YAML, names a key twice, or is not a mapping.
     """
     node = parse_yaml(_read_text(path), str(path))
-    if node is None:
+    if node is None or node.is_empty:
         raise ConfigError([f"{path}: empty; a config needs at least model: and data: (trimtab init writes one)"])
     if node.children is None:
         seen = "a list" if node.items is not None else f"one value, {shorten(node.text)}"
@@ -102,6 +102,7 @@ class _Builder:
         if id(node) in self.open_nodes:
             self.complaints.append(f"{self.name}:{line}: an alias (*name) stands inside its own anchor (&name)")
             return Node(line)
+        self._check_tag(node, line)
         self.open_nodes.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
@@ -113,13 +114,15 @@ class _Builder:
         finally:
             self.open_nodes.discard(id(node))
 
-    def _scalar(self, node: yaml.ScalarNode, line: int) -> Node:
-        kind = str(node.tag).rpartition(":")[2]
-        if not str(node.tag).startswith("tag:yaml.org,2002:") or kind not in _KNOWN_TAGS:
+    def _check_tag(self, node: yaml.Node, line: int) -> None:
+        prefix, _, kind = str(node.tag).rpartition(":")
+        if prefix != "tag:yaml.org,2002" or kind not in _KNOWN_TAGS:
             self.complaints.append(f"{self.name}:{line}: the tag {node.tag} is not read here; write the plain value")
+
+    def _scalar(self, node: yaml.ScalarNode, line: int) -> Node:
         text, plain = str(node.value), node.style is None
         # PyYAML gives plain text the tag str both where it is text and where !!str says so.
-        value = text if kind == "str" or not plain else plain_value(text)
+        value = text if node.tag == "tag:yaml.org,2002:str" or not plain else plain_value(text)
         return Node(line, value=value, text=text, plain=plain)
 
     def _entries(self, node: yaml.MappingNode) -> Iterator[tuple[str, Node]]:
@@ -211,7 +214,9 @@ def _read_text(path: Path) -> str:
 
 def _missing(path: Path) -> str:
     beside = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-    where = f"; {path.parent if str(path.parent) != '.' else 'this folder'} has {', '.join(beside[:5])}" if beside else ""
+    where = (
+        f"; {path.parent if str(path.parent) != '.' else 'this folder'} has {', '.join(beside[:5])}" if beside else ""
+    )
     return f"{path}: no such file{where}; trimtab init writes a config"
 
 
@@ -227,7 +232,7 @@ def _broken(error: yaml.MarkedYAMLError, text: str, name: str) -> str:
         fix = "; YAML indents with spaces: replace the tab"
     elif "mapping values are not allowed" in problem:
         fix = "; put text that holds ': ' in quotes, or check the indentation"
-    elif "single document" in problem:
+    elif "another document" in problem:
         fix = "; a config is one document: remove the ---"
     context = f" ({error.context.strip()})" if error.context and error.problem else ""
     pointer = "\n".join(("", f"    {excerpt.replace(chr(9), '→')}", f"    {' ' * mark.column}^")) if excerpt else ""

@@ -38,7 +38,9 @@ def writable_cache(folder: Path, notify: Callable[[str], None]) -> Path:
             pass
     except OSError as error:
         instead = Path(tempfile.mkdtemp(prefix="trimtab-cache-"))
-        notify(f"The cache folder {folder} cannot be written to ({error.strerror}); prepared data goes to {instead}. data.cache_dir or TRIMTAB_CACHE names another.")
+        notify(
+            f"The cache folder {folder} cannot be written to ({error.strerror}); prepared data goes to {instead}. data.cache_dir or TRIMTAB_CACHE names another."
+        )
         return instead
     return folder
 

@@ -150,7 +150,8 @@ def _read_weight(raw: Mapping[str, Any], index: int) -> bool | None:
         if weight in (0, 1):
             return bool(weight)
         raise RowProblem(
-            f"{key!r} of a message is neither 0 nor 1", f"message {index}: it is {weight!r}; a turn is trained on or not"
+            f"{key!r} of a message is neither 0 nor 1",
+            f"message {index}: it is {weight!r}; a turn is trained on or not",
         )
     return None
 

@@ -85,8 +85,10 @@ def near_duplicates(validation: TokenStore, train: TokenStore) -> tuple[NDArray[
             continue
         spans = index.borders[pairs_ngram + 1] - index.borders[pairs_ngram]
         members = index.rows[np.repeat(index.borders[pairs_ngram], spans) + _ranges(spans)]
-        keys, counts = np.unique(np.repeat(pairs_train, spans) * len(looked_at) + members, return_counts=True)
-        hit = keys % len(looked_at)
+        keys = np.sort(np.repeat(pairs_train, spans) * len(looked_at) + members)
+        firsts = np.flatnonzero(_is_first(keys))
+        counts = np.diff(np.append(firsts, len(keys)))
+        hit = keys[firsts] % len(looked_at)
         is_near[hit[(counts >= needed[hit]) & judged[hit]]] = True
     return looked_at[is_near], len(looked_at)
 
@@ -103,23 +105,33 @@ def _build_index(validation: TokenStore, rows: NDArray[np.int64]) -> _Index:
     bits = max(16, min(26, int(len(hashes) * 16).bit_length()))
     filter_bits = np.zeros(1 << bits, dtype=np.bool_)
     filter_bits[hashes[informative] & np.uint64(len(filter_bits) - 1)] = True
-    return _Index(hashes[informative], borders, kept, np.bincount(kept, minlength=len(rows)).astype(np.int64), filter_bits)
+    return _Index(
+        hashes[informative], borders, kept, np.bincount(kept, minlength=len(rows)).astype(np.int64), filter_bits
+    )
 
 
 def _hits(train: TokenStore, row: int, index: _Index) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
     """Distinct (train row, n-gram) pairs of the next chunk of train rows, and the row after them."""
-    ends = np.cumsum(train.lengths[row : row + _CHUNK_TOKENS], dtype=np.int64)
-    stop = row + max(1, int(np.searchsorted(ends, _CHUNK_TOKENS, side="right")))
-    ids = np.concatenate([train.example(r).input_ids for r in range(row, stop)])
+    stop, ids, starts = train.read_chunk(row, _CHUNK_TOKENS)
     hashes = ngram_hashes(ids)
     positions = np.flatnonzero(index.filter_bits[hashes & np.uint64(len(index.filter_bits) - 1)])
     found = np.searchsorted(index.hashes, hashes[positions])
     is_hit = index.hashes[np.minimum(found, len(index.hashes) - 1)] == hashes[positions]
     positions, found = positions[is_hit], found[is_hit]
-    owner = np.searchsorted(ends[: stop - row], positions, side="right")
-    inside = positions + NGRAM_TOKENS <= ends[: stop - row][owner]  # n-grams across two examples are nobody's
-    pairs = np.unique((owner[inside] + row) * len(index.hashes) + found[inside])
+    owner = np.searchsorted(starts, positions, side="right") - 1
+    ends = starts + train.lengths[row:stop]
+    inside = positions + NGRAM_TOKENS <= ends[owner]  # n-grams across two examples are nobody's
+    owner, found = owner[inside], found[inside]
+    # a row with fewer hits than the smallest number that makes a near duplicate need not be looked at
+    enough = np.bincount(owner, minlength=stop - row)[owner] >= NEAR_SHARE * FEWEST_NGRAMS
+    pairs = np.sort((owner[enough] + row) * len(index.hashes) + found[enough])
+    pairs = pairs[_is_first(pairs)]
     return stop, pairs // len(index.hashes), pairs % len(index.hashes)
+
+
+def _is_first(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of each run of equal values in a sorted array, the first."""
+    return np.concatenate([[True], values[1:] != values[:-1]]) if len(values) else np.zeros(0, np.bool_)
 
 
 def _ranges(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from trimtab.data.loss_mask import Marked, Span, SpanFinder
 from trimtab.data.row import Row, RowDropped, RowProblem, split_place
 from trimtab.data.tally import Tally
 from trimtab.data.template import as_text_turns, with_tools_as_text
-from trimtab.data.tokenize import Ids, TextTokenizer, TokenizedByPrefix, Tokenized
+from trimtab.data.tokenize import Ids, TextTokenizer, Tokenized, TokenizedByPrefix
 
 TOO_LONG = "longer than max_length"
 CUT = "cut"
@@ -111,13 +111,19 @@ class Encoder:
     def _wanted(self, place: int, messages: list[Message], builder: _Builder) -> list[int]:
         answers = [i for i, m in enumerate(messages) if m.role == "assistant"]
         if any(m.is_trained and m.role != "assistant" for m in messages):
-            builder.events.add("a weight of 1 on a turn that is not the assistant's (only the assistant's turns are targets)", place)
+            builder.events.add(
+                "a weight of 1 on a turn that is not the assistant's (only the assistant's turns are targets)", place
+            )
         if answers and answers[0] == 0:
             answers = answers[1:]
             builder.events.add("an opening assistant turn, which answers nothing, is not a target", place)
         if self.last_turn_only:
             answers = answers[-1:]
-        wanted = [i for i in answers if messages[i].is_trained is not False and (messages[i].content.strip() or messages[i].tool_calls)]
+        wanted = [
+            i
+            for i in answers
+            if messages[i].is_trained is not False and (messages[i].content.strip() or messages[i].tool_calls)
+        ]
         if not wanted:
             raise RowDropped("empty answer" if answers else "no assistant turn after a user's")
         if len(wanted) < len(answers):
@@ -127,7 +133,9 @@ class Encoder:
                 builder.events.add("empty assistant turns are not targets", place)
         return wanted
 
-    def _with_tools(self, place: int, messages: list[Message], tools: list[dict[str, Any]], builder: _Builder) -> tuple[list[Message], list[dict[str, Any]]]:
+    def _with_tools(
+        self, place: int, messages: list[Message], tools: list[dict[str, Any]], builder: _Builder
+    ) -> tuple[list[Message], list[dict[str, Any]]]:
         assert self.finder is not None
         abilities = self.finder.template.abilities
         uses = any(m.tool_calls or m.role == "tool" for m in messages)
@@ -152,7 +160,9 @@ class Encoder:
             suffix.append(tok.eos_id)
         if tok.eos_id is None:
             builder.events.add("no end token after the text (the tokenizer has none)", place)
-        return _Prepared(place, text, [Span(len(passage.prompt), len(text))], tok.prefix_ids, suffix, is_proved=builder.is_sampled())
+        return _Prepared(
+            place, text, [Span(len(passage.prompt), len(text))], tok.prefix_ids, suffix, is_proved=builder.is_sampled()
+        )
 
     def _count_turns(self, place: int, marked: Marked, builder: _Builder) -> None:
         unended = sum(not span.is_ended for span in marked.spans)
@@ -162,7 +172,9 @@ class Encoder:
         if opening := next((span.opening for span in marked.spans if span.opening), ""):
             builder.events.add(f"the chat template opens answers with {opening!r:.50}, which is a target too", place)
         if any(span.was_extended for span in marked.spans):
-            builder.events.add("the token that ends a turn made a target (the template's generation mark leaves it out)", place)
+            builder.events.add(
+                "the token that ends a turn made a target (the template's generation mark leaves it out)", place
+            )
 
 
 def _native(message: Message, index: int, arguments_as_text: bool) -> Message:
@@ -185,7 +197,8 @@ def _encodable(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise RowProblem(
-            "the text holds half of a surrogate pair (broken Unicode)", f"character {error.start}: \\u{ord(text[error.start]):04x}"
+            "the text holds half of a surrogate pair (broken Unicode)",
+            f"character {error.start}: \\u{ord(text[error.start]):04x}",
         ) from None
 
 
@@ -219,12 +232,20 @@ class _Builder:
         bad = np.flatnonzero((ids < 0) | (ids >= (size if size is not None else 1 << 31)))
         if len(bad):
             at = int(bad[0])
-            raise RowProblem(f"a token id outside the vocabulary of {size:,}" if size else "a token id below 0", f"position {at}: {ids[at]}")
+            raise RowProblem(
+                f"a token id outside the vocabulary of {size:,}" if size else "a token id below 0",
+                f"position {at}: {ids[at]}",
+            )
         if not len(ids):
             raise RowDropped("no tokens")
         is_target = np.array(tokens.is_target, dtype=np.bool_)
         is_target[0] = False  # nothing comes before it that could predict it
-        self._add(place, ids.astype(np.int32), is_target, [(int(is_target.argmax()), int(len(ids) - is_target[::-1].argmax()))] if is_target.any() else [])
+        self._add(
+            place,
+            ids.astype(np.int32),
+            is_target,
+            [(int(is_target.argmax()), int(len(ids) - is_target[::-1].argmax()))] if is_target.any() else [],
+        )
 
     def add_texts(self, waiting: Sequence[_Prepared]) -> None:
         for prepared, tokenized in zip(waiting, self.encoder.tokenizer.encode([p.text for p in waiting]), strict=True):
@@ -250,13 +271,17 @@ class _Builder:
             tokens = tokenized.range_of(span.start, span.end)
             is_target[tokens.start : tokens.end] = True
             answers.append((tokens.start + len(prefix), tokens.end + len(prefix)))
-            if tokens.straddles:
+            if tokens.first_char < span.start:
                 self.count("straddling_tokens")
-                self.events.add("a token holds the end of the prompt and the beginning of the answer (made a target)", prepared.place)
-            if prepared.is_proved and not tok.survives(ids[tokens.start : tokens.end], prepared.text[span.start : span.end]):
+                self.events.add(
+                    "a token holds the end of the prompt and the beginning of the answer (made a target)",
+                    prepared.place,
+                )
+            said = prepared.text[tokens.first_char : span.end]
+            if prepared.is_proved and not tok.survives(ids[tokens.start : tokens.end], said):
                 raise RowProblem(
                     "the target tokens do not decode to the answer",
-                    f"{tok.decode(ids[tokens.start : tokens.end])!r:.80} for {prepared.text[span.start : span.end]!r:.80}; is this the model's tokenizer?",
+                    f"{tok.decode(ids[tokens.start : tokens.end])!r:.80} for {said!r:.80}; is this the model's tokenizer?",
                 )
         if prepared.is_proved:
             self.count("proved_fully")
@@ -265,7 +290,11 @@ class _Builder:
             is_target = np.concatenate([np.zeros(len(prefix), np.bool_), is_target, np.ones(len(suffix), np.bool_)])
             if suffix and answers:
                 answers[-1] = (answers[-1][0], len(ids))
-        if tok.unk_id is not None and tok.unk_id not in tok.special_ids | {tok.eos_id} and (unknown := int((ids == tok.unk_id).sum())):
+        if (
+            tok.unk_id is not None
+            and tok.unk_id not in tok.special_ids | {tok.eos_id}
+            and (unknown := int((ids == tok.unk_id).sum()))
+        ):
             self.count("unknown_tokens", unknown)
         if len(is_target):
             is_target[0] = False

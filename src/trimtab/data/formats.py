@@ -75,12 +75,18 @@ _INSTRUCTION_PAIRS = (
     ("input", "response"),
 )
 _MESSAGES = _Format(
-    "messages", {"messages": ("messages", "conversations", "conversation", "dialogue", "chat")}, {"tools": ("tools", "functions"), **_SYSTEM}
+    "messages",
+    {"messages": ("messages", "conversations", "conversation", "dialogue", "chat")},
+    {"tools": ("tools", "functions"), **_SYSTEM},
 )
 _TOKENIZED = _Format(
-    "tokenized", {"input_ids": ("input_ids",)}, {"labels": ("labels",), "mask": ("assistant_masks", "assistant_mask", "completion_mask", "loss_mask")}
+    "tokenized",
+    {"input_ids": ("input_ids",)},
+    {"labels": ("labels",), "mask": ("assistant_masks", "assistant_mask", "completion_mask", "loss_mask")},
 )
-_PROMPT_COMPLETION = _Format("prompt_completion", {"prompt": ("prompt",), "completion": ("completion",)}, {"tools": ("tools",)})
+_PROMPT_COMPLETION = _Format(
+    "prompt_completion", {"prompt": ("prompt",), "completion": ("completion",)}, {"tools": ("tools",)}
+)
 _TEXT = _Format("text", {"text": ("text", "content")}, {})
 _ALPACA_OPTIONAL = {"input": ("input", "context"), "history": ("history",), **_SYSTEM}
 
@@ -104,10 +110,18 @@ _ACCEPTED = (
     "accepted are (first match wins): input_ids [+ labels | assistant_masks]; messages or conversations; prompt + completion; "
     "instruction [+ input] + output (also question + answer, query + response, instruction + context + response, input + output); text"
 )
-_COLUMN_ALIASES = {"conversations": "messages", "question": "instruction", "answer": "output", "response": "output", "context": "input"}
+_COLUMN_ALIASES = {
+    "conversations": "messages",
+    "question": "instruction",
+    "answer": "output",
+    "response": "output",
+    "context": "input",
+}
 
 
-def recognise(columns: Sequence[str], *, format: str, overrides: Mapping[str, str], source: str) -> tuple[Layout, list[str]]:
+def recognise(
+    columns: Sequence[str], *, format: str, overrides: Mapping[str, str], source: str
+) -> tuple[Layout, list[str]]:
     """The layout of a source with these columns, and notices where a choice was made.
 
     Formats are tried in the order of the error message below; `format` and `overrides` (role -> column) decide
@@ -116,7 +130,10 @@ def recognise(columns: Sequence[str], *, format: str, overrides: Mapping[str, st
     Raises:
         DataError: no format fits, or an override names a column that is not there.
     """
-    roles = {_COLUMN_ALIASES.get(role, role) if format in ("alpaca", "sharegpt", "messages") else role: name for role, name in overrides.items()}
+    roles = {
+        _COLUMN_ALIASES.get(role, role) if format in ("alpaca", "sharegpt", "messages") else role: name
+        for role, name in overrides.items()
+    }
     _check_overrides(roles, columns, format, source)
     if roles and format == "auto":
         format = _format_of_roles(roles, source)
@@ -137,8 +154,13 @@ def recognise(columns: Sequence[str], *, format: str, overrides: Mapping[str, st
             f"{source}: columns fit {layout.format} and {' and '.join(others)}; taken as {layout.format} "
             f"({_say(layout.columns)}). data.format chooses another."
         )
-    elif layout.format == "alpaca" and (layout.columns["instruction"], layout.columns["output"]) != ("instruction", "output"):
-        notices.append(f"{source}: taken as instructions and answers ({_say(layout.columns)}), rendered by the chat template.")
+    elif layout.format == "alpaca" and (layout.columns["instruction"], layout.columns["output"]) != (
+        "instruction",
+        "output",
+    ):
+        notices.append(
+            f"{source}: taken as instructions and answers ({_say(layout.columns)}), rendered by the chat template."
+        )
     return layout, notices
 
 
@@ -166,12 +188,19 @@ def _format_of_roles(roles: Mapping[str, str], source: str) -> str:
     for name in ("tokenized", "messages", "prompt_completion", "alpaca", "text"):
         if set(_REQUIRED[name]) <= set(roles) <= set(_ROLES[name]):
             return name
-    partial = [name for name in ("tokenized", "messages", "prompt_completion", "alpaca", "text") if set(roles) <= set(_ROLES[name])]
+    partial = [
+        name
+        for name in ("tokenized", "messages", "prompt_completion", "alpaca", "text")
+        if set(roles) <= set(_ROLES[name])
+    ]
     if len(partial) == 1:
         return partial[0]
     raise DataError(
         f"data.columns gives {', '.join(sorted(roles))} for {source}, which does not say the format. Give one of: "
-        + "; ".join(f"{name}: {', '.join(_REQUIRED[name])}" for name in ("messages", "prompt_completion", "alpaca", "text", "tokenized"))
+        + "; ".join(
+            f"{name}: {', '.join(_REQUIRED[name])}"
+            for name in ("messages", "prompt_completion", "alpaca", "text", "tokenized")
+        )
         + "; or set data.format."
     )
 
@@ -246,7 +275,10 @@ def _text(row: Mapping[str, Any], column: str, *, optional: bool = False) -> str
         raise RowProblem(f"field {column!r} is missing", f"the row has {', '.join(map(repr, row)) or 'no fields'}")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)  # CSV and JSON disagree on whether 42 is text; a short answer often is a number
-    raise RowProblem(f"field {column!r} is {'null' if value is None else 'not text'}", "" if value is None else f"it is {value!r:.60}")
+    raise RowProblem(
+        f"field {column!r} is {'null' if value is None else 'not text'}",
+        "" if value is None else f"it is {value!r:.60}",
+    )
 
 
 def _with_system(messages: list[Message], row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Message]:
@@ -278,7 +310,13 @@ def _parse_instruction(row: Mapping[str, Any], columns: Mapping[str, str]) -> Pa
     instruction = _text(row, columns["instruction"])
     context = _text(row, columns["input"], optional=True) if "input" in columns else ""
     answer = _text(row, columns["output"])
-    question = f"{instruction}\n\n{context}" if context.strip() and instruction.strip() else instruction if instruction.strip() else context
+    question = (
+        f"{instruction}\n\n{context}"
+        if context.strip() and instruction.strip()
+        else instruction
+        if instruction.strip()
+        else context
+    )
     if not question.strip():
         raise RowDropped("empty instruction")
     if not answer.strip():
@@ -291,7 +329,9 @@ def _history(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Message
     pairs = row.get(columns["history"]) if "history" in columns else None
     if not pairs:
         return []
-    if not isinstance(pairs, Sequence) or not all(isinstance(p, Sequence) and len(p) == 2 and all(isinstance(t, str) for t in p) for p in pairs):
+    if not isinstance(pairs, Sequence) or not all(
+        isinstance(p, Sequence) and len(p) == 2 and all(isinstance(t, str) for t in p) for p in pairs
+    ):
         raise RowProblem("field 'history' is not a list of [question, answer] pairs", f"it is {pairs!r:.60}")
     return [message for asked, said in pairs for message in (Message("user", asked), Message("assistant", said))]
 
@@ -300,7 +340,11 @@ def _parse_prompt_completion(row: Mapping[str, Any], columns: Mapping[str, str])
     prompt, completion = row.get(columns["prompt"]), row.get(columns["completion"])
     if isinstance(prompt, list) or isinstance(completion, list):
         before = [Message("user", prompt)] if isinstance(prompt, str) else read_messages(prompt, columns["prompt"])
-        after = [Message("assistant", completion)] if isinstance(completion, str) else read_messages(completion, columns["completion"])
+        after = (
+            [Message("assistant", completion)]
+            if isinstance(completion, str)
+            else read_messages(completion, columns["completion"])
+        )
         context = [Message(m.role, m.content, False, m.tool_calls, m.call_text, m.extra) for m in before]
         tools = read_tools(row.get(columns["tools"]), columns["tools"]) if "tools" in columns else []
         return _checked([*context, *after], tools)

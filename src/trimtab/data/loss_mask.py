@@ -29,7 +29,10 @@ from trimtab.data.template import ChatTemplate
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]] | None
 
-_OPEN, _CLOSE = "\ue0f0", "\ue0f1"  # private use: no text has a reason to hold them, and one that does is proved in full
+_OPEN, _CLOSE = (
+    "\ue0f0",
+    "\ue0f1",
+)  # private use: no text has a reason to hold them, and one that does is proved in full
 _SHOWN_CHARS = 60
 
 TURN_CHANGES = "renders a turn differently once the conversation goes on"
@@ -80,7 +83,12 @@ def mark_by_prefixes(template: ChatTemplate, messages: Messages, tools: Tools, w
         if not whole.startswith(before):
             is_prompt = whole.startswith(template.render(messages[:index], tools))
             raise _not_a_prefix(
-                template, whole, before, index, "the turns before it, with the generation prompt,", PROMPT_DIFFERS if is_prompt else TURN_CHANGES
+                template,
+                whole,
+                before,
+                index,
+                "the turns before it, with the generation prompt,",
+                PROMPT_DIFFERS if is_prompt else TURN_CHANGES,
             )
         through = whole if index == len(messages) - 1 else template.render(messages[: index + 1], tools)
         end = _end_of_prefix(template, whole, through, len(before), index)
@@ -110,7 +118,9 @@ def mark_by_generation(template: ChatTemplate, messages: Messages, tools: Tools,
     """
     whole, marks = template.render_marked(messages, tools)
     turns = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
-    if len(marks) > len(turns):  # a mark around nothing but the token that closes the conversation (Phi-3's training template)
+    if len(marks) > len(
+        turns
+    ):  # a mark around nothing but the token that closes the conversation (Phi-3's training template)
         marks = [(start, end) for start, end in marks if template.end_token.sub("", whole[start:end]).strip()]
     if len(marks) != len(turns):
         raise RowProblem(
@@ -145,7 +155,16 @@ def _lead_outside_prompt(template: ChatTemplate) -> str:
 # --- one turn --------------------------------------------------------------------------------------------------
 
 
-def _turn_span(template: ChatTemplate, whole: str, start: int, end: int, message: Mapping[str, Any], index: int, *, may_extend: bool = False) -> Span:
+def _turn_span(
+    template: ChatTemplate,
+    whole: str,
+    start: int,
+    end: int,
+    message: Mapping[str, Any],
+    index: int,
+    *,
+    may_extend: bool = False,
+) -> Span:
     said = whole[start:end]
     core = message["content"].strip()
     after = _end_of_content(template, said, message, index)
@@ -156,7 +175,11 @@ def _turn_span(template: ChatTemplate, whole: str, start: int, end: int, message
     stripped = len(said.rstrip())
     if stripped > after:  # the template's own words end the turn: text, or tokens of a call
         return Span(start, start + stripped, opening=opening)
-    if may_extend and (token := template.end_token.match(whole, start + after)) and _closes_turns(template, token.group()):
+    if (
+        may_extend
+        and (token := template.end_token.match(whole, start + after))
+        and _closes_turns(template, token.group())
+    ):
         return Span(start, token.end(), was_extended=True, opening=opening)
     return Span(start, start + stripped, is_ended=False, opening=opening)
 
@@ -164,7 +187,9 @@ def _turn_span(template: ChatTemplate, whole: str, start: int, end: int, message
 def _closes_turns(template: ChatTemplate, token: str) -> bool:
     """The token also stands after an answer that nothing follows: it ends turns, and does not begin the next one."""
     try:
-        text = template.render([{"role": "user", "content": "zqask"}, {"role": "assistant", "content": "zqanswer"}], None)
+        text = template.render(
+            [{"role": "user", "content": "zqask"}, {"role": "assistant", "content": "zqanswer"}], None
+        )
     except RowProblem:
         return True
     return text.partition("zqanswer")[2].lstrip().startswith(token.strip())
@@ -176,7 +201,11 @@ def _end_of_content(template: ChatTemplate, said: str, message: Mapping[str, Any
     calls = message.get("tool_calls")
     if calls:
         for call in calls:
-            missing = [text for text in (call["function"]["name"], *_leaf_texts(call["function"]["arguments"])) if not _holds(said, text)]
+            missing = [
+                text
+                for text in (call["function"]["name"], *_leaf_texts(call["function"]["arguments"]))
+                if not _holds(said, text)
+            ]
             if missing:
                 raise _dropped(template, missing[0], said, index)
         if not _holds(said, core):
@@ -233,7 +262,9 @@ def _show(text: str) -> str:
     return repr(text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…")
 
 
-def _not_a_prefix(template: ChatTemplate, whole: str, part: str, index: int, what: str, kind: str = TURN_CHANGES) -> RowProblem:
+def _not_a_prefix(
+    template: ChatTemplate, whole: str, part: str, index: int, what: str, kind: str = TURN_CHANGES
+) -> RowProblem:
     at = _common_length(whole, part)
     around = max(0, at - 20)
     return RowProblem(
@@ -286,7 +317,11 @@ class SpanFinder:
         try:
             return self._mark(messages, tools, wanted)
         except RowProblem as problem:
-            if (TURN_CHANGES in problem.kind or PROMPT_DIFFERS in problem.kind) and len(wanted) > 1 and self._passes(messages, tools, wanted[-1:]):
+            if (
+                (TURN_CHANGES in problem.kind or PROMPT_DIFFERS in problem.kind)
+                and len(wanted) > 1
+                and self._passes(messages, tools, wanted[-1:])
+            ):
                 raise RowProblem(f"{problem.kind}; {LAST_PASSES}", problem.detail) from None
             raise
 
@@ -346,7 +381,9 @@ def _learn(messages: Messages, wanted: Sequence[int], proved: Marked) -> _Proof 
     return _Proof(heads, leads, tails, proved.spans)
 
 
-def _mark_fast(template: ChatTemplate, messages: Messages, tools: Tools, wanted: Sequence[int], proof: _Proof) -> Marked | None:
+def _mark_fast(
+    template: ChatTemplate, messages: Messages, tools: Tools, wanted: Sequence[int], proof: _Proof
+) -> Marked | None:
     """One render with marks around the wanted answers; None where anything is not as in the proof."""
     marked = list(messages)
     for index in wanted:
@@ -363,5 +400,7 @@ def _mark_fast(template: ChatTemplate, messages: Messages, tools: Tools, wanted:
         start = position + len(between)
         position = start + len(said)
         learnt = proof.spans[number]
-        spans.append(Span(start - len(lead), position + len(tail), learnt.is_ended, learnt.was_extended, learnt.opening))
+        spans.append(
+            Span(start - len(lead), position + len(tail), learnt.is_ended, learnt.was_extended, learnt.opening)
+        )
     return Marked("".join(pieces), spans, was_proved=False)

@@ -83,7 +83,9 @@ def _forked_pool(encoder: Encoder, workers: int) -> ProcessPoolExecutor:
     try:
         pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"), initializer=_become_worker)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads at a fork; see the module's text
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # Python 3.12 warns of threads at a fork; see the module's text
             pool.submit(_nothing).result()  # a fork pool starts all its workers at the first task
         return pool
     finally:

@@ -141,7 +141,9 @@ def prepare(
             notices=notices,
             notify=tell,
         )
-        pool.writer.write_meta({"sources": inputs.names, "files": store_cache.file_sizes(folder), "report": report.model_dump(mode="json")})
+        pool.writer.write_meta(
+            {"sources": inputs.names, "files": store_cache.file_sizes(folder), "report": report.model_dump(mode="json")}
+        )
         return _open(store_cache.publish(folder, cache, key), key, notify=None, told=[])
 
 
@@ -160,7 +162,9 @@ def _open(folder: Path, key: str, notify: Notify | None, told: list[str]) -> Pre
 def _resolve(config: DataConfig, tell: Notify) -> _Inputs:
     sources = resolve_sources(config.train, split=config.split, subset=config.subset, notify=tell)
     train_sources = len(sources)
-    if isinstance(config.validation, list) or (isinstance(config.validation, str) and config.validation not in ("auto", "none")):
+    if isinstance(config.validation, list) or (
+        isinstance(config.validation, str) and config.validation not in ("auto", "none")
+    ):
         sources += resolve_sources(config.validation, split="validation", subset=config.subset, notify=tell)
     elif config.validation == "auto":
         held_out = held_out_sources(config.train, subset=config.subset)
@@ -175,12 +179,17 @@ def _resolve(config: DataConfig, tell: Notify) -> _Inputs:
             problem = next((row for row in first if isinstance(row, RowProblem)), None)
             if problem is None:
                 raise DataError(f"{source.name} holds no row. Give data with rows in it.")
-            raise DataError(f"{source.name}: {problem.kind}: {problem.detail}. None of its first {len(first)} rows can be read.")
+            raise DataError(
+                f"{source.name}: {problem.kind}: {problem.detail}. None of its first {len(first)} rows can be read."
+            )
         layouts[index], lines = recognise(columns, format=config.format, overrides=config.columns, source=source.name)
         for line in lines:
             tell(line)
         in_lists = layouts[index].format == "prompt_completion" and any(
-            isinstance(row.get(c), list) for row in first if not isinstance(row, RowProblem) for c in layouts[index].columns.values()
+            isinstance(row.get(c), list)
+            for row in first
+            if not isinstance(row, RowProblem)
+            for c in layouts[index].columns.values()
         )
         has_chat |= in_lists or layouts[index].format in ("alpaca", "messages", "sharegpt")
     formats = sorted({layout.format for layout in layouts.values()})
@@ -189,13 +198,18 @@ def _resolve(config: DataConfig, tell: Notify) -> _Inputs:
     return _Inputs(sources, layouts, train_sources, has_chat)
 
 
-def _template(config: DataConfig, tokenizer: Any, text_tokenizer: TextTokenizer, inputs: _Inputs, tell: Notify) -> ChatTemplate | None:
+def _template(
+    config: DataConfig, tokenizer: Any, text_tokenizer: TextTokenizer, inputs: _Inputs, tell: Notify
+) -> ChatTemplate | None:
     if not inputs.has_chat:
         if config.chat_template is not None:
             tell("data.chat_template is not used: the data holds no conversations.")
         return None
     template, lines = find_template(
-        tokenizer, config.chat_template, starts_with_bos=text_tokenizer.starts_with_bos, end_tokens=text_tokenizer.added_texts
+        tokenizer,
+        config.chat_template,
+        starts_with_bos=text_tokenizer.starts_with_bos,
+        end_tokens=text_tokenizer.added_texts,
     )
     for line in lines:
         tell(line)
@@ -231,7 +245,9 @@ def _encode(inputs: _Inputs, encoder: Encoder, folder: Path, workers: int, tell:
         pool.writer.close()
         assert encoder.finder is not None
         encoder.finder.is_fast = False
-        tell("The chat template looks into its texts in a way that was not foreseen: every row is proved in full (slower, same result).")
+        tell(
+            "The chat template looks into its texts in a way that was not foreseen: every row is proved in full (slower, same result)."
+        )
         return _encode(inputs, encoder, folder, workers, tell)
     pool.writer.close()
     return pool
@@ -244,7 +260,9 @@ def _write_splits(pool: Pool, rule: Any, seed: int, inputs: _Inputs, folder: Pat
         held_out = np.flatnonzero(is_validation)
         names = ", ".join(inputs.names[inputs.train_sources :])
         if not len(held_out):
-            raise DataError(f"No row of the validation data ({names}) is left: {'; '.join(pool.dropped.sentences(inputs.names))}.")
+            raise DataError(
+                f"No row of the validation data ({names}) is left: {'; '.join(pool.dropped.sentences(inputs.names))}."
+            )
         if len(held_out) == rows:
             raise DataError(f"No row of the training data is left: {'; '.join(pool.dropped.sentences(inputs.names))}.")
         words = f"{len(held_out):,} rows of {names}"

@@ -189,7 +189,14 @@ def _as_row(value: Any) -> Mapping[str, Any] | RowProblem:
 
 
 def _kind(value: Any) -> str:
-    names = {type(None): "null", list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
+    names = {
+        type(None): "null",
+        list: "an array",
+        str: "a string",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
     return names.get(type(value), type(value).__name__)
 
 
@@ -200,8 +207,12 @@ def _read_object(path: Path) -> Iterator[NumberedRow]:
         value = json.loads(content)
     except json.JSONDecodeError as error:
         line = content[error.pos - error.colno + 1 :].split("\n", 1)[0]
-        yield error.lineno, RowProblem(
-            "a file is not valid JSON", f"line {error.lineno}, column {error.colno}: {error.msg}, near {line[:_EXCERPT_CHARS]!r}"
+        yield (
+            error.lineno,
+            RowProblem(
+                "a file is not valid JSON",
+                f"line {error.lineno}, column {error.colno}: {error.msg}, near {line[:_EXCERPT_CHARS]!r}",
+            ),
         )
         return
     rows = value.get("data") if isinstance(value, dict) else None
@@ -236,8 +247,12 @@ def _read_array(path: Path) -> Iterator[NumberedRow]:
                 column = error.pos - buffer.rfind("\n", 0, error.pos)
                 near = buffer[max(0, error.pos - 40) : error.pos + 40]
                 what = error.msg if position < len(buffer) else "the array is not closed"
-                yield number + 1, RowProblem(
-                    "a file is not valid JSON", f"element {number + 1}, line {line}, column {column}: {what}, near {near!r}"
+                yield (
+                    number + 1,
+                    RowProblem(
+                        "a file is not valid JSON",
+                        f"element {number + 1}, line {line}, column {column}: {what}, near {near!r}",
+                    ),
                 )
                 return
             number += 1
@@ -262,14 +277,19 @@ def _read_csv(path: Path, suffix: str) -> Iterator[NumberedRow]:
             header = [name.strip() for name in next(reader, [])]
             if len(set(header)) < len(header):
                 twice = sorted({name for name in header if header.count(name) > 1})
-                raise DataError(f"{path}:1: the header names {', '.join(map(repr, twice))} more than once. Rename the columns.")
+                raise DataError(
+                    f"{path}:1: the header names {', '.join(map(repr, twice))} more than once. Rename the columns."
+                )
             while (cells := next(reader, None)) is not None:
                 if not cells:
                     continue
                 if len(cells) != len(header):
-                    yield reader.line_num, RowProblem(
-                        "a CSV row has not as many cells as the header",
-                        f"{len(cells)} cells, header has {len(header)} ({', '.join(header)}); an unquoted {delimiter!r} or line break?",
+                    yield (
+                        reader.line_num,
+                        RowProblem(
+                            "a CSV row has not as many cells as the header",
+                            f"{len(cells)} cells, header has {len(header)} ({', '.join(header)}); an unquoted {delimiter!r} or line break?",
+                        ),
                     )
                     continue
                 yield reader.line_num, dict(zip(header, cells, strict=True))
@@ -298,4 +318,6 @@ def _read_parquet(path: Path) -> Iterator[NumberedRow]:
                     number += 1
                     yield number, row
     except pyarrow.ArrowException as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}. Write it again, or name it after what it holds.") from None
+        raise DataError(
+            f"{path} is not a readable Parquet file: {error}. Write it again, or name it after what it holds."
+        ) from None

@@ -45,6 +45,6 @@ def split_place(place: int) -> tuple[int, int]:
 
 
 def name_place(place: int, sources: list[str]) -> str:
-    """"train.jsonl:17" """
+    """ "train.jsonl:17" """
     source, line = split_place(place)
     return f"{sources[source]}:{line:,}".replace(",", "")

@@ -181,13 +181,17 @@ def _saved_dataset(folder: Path, split: str) -> Source:
     from datasets import DatasetDict, load_from_disk
 
     dataset = load_from_disk(str(folder))
-    return ArrowSource(str(folder), _one_split(dataset, split, str(folder)) if isinstance(dataset, DatasetDict) else dataset)
+    return ArrowSource(
+        str(folder), _one_split(dataset, split, str(folder)) if isinstance(dataset, DatasetDict) else dataset
+    )
 
 
 def _one_split(datasets_by_split: Any, split: str, name: str) -> Any:
     if split in datasets_by_split:
         return datasets_by_split[split]
-    raise DataError(f"{name} has no split {split!r}; it has {', '.join(datasets_by_split)}. Set data.split to one of them.")
+    raise DataError(
+        f"{name} has no split {split!r}; it has {', '.join(datasets_by_split)}. Set data.split to one of them."
+    )
 
 
 def hub_source(name: str, subset: str | None, split: str) -> Source:

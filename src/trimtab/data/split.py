@@ -25,14 +25,21 @@ def validation_size(rule: float | str, rows: int) -> tuple[int, str]:
         if rows < AUTO_MIN_ROWS:
             return 0, f"none: {rows} rows are fewer than {AUTO_MIN_ROWS}; a handful held out would measure noise"
         size = min(max(round(rows * AUTO_SHARE), AUTO_FEWEST), AUTO_MOST)
-        return size, f"auto: {AUTO_SHARE:.0%} of {rows:,} rows, at least {AUTO_FEWEST} and at most {AUTO_MOST}, chosen by the seed"
+        return (
+            size,
+            f"auto: {AUTO_SHARE:.0%} of {rows:,} rows, at least {AUTO_FEWEST} and at most {AUTO_MOST}, chosen by the seed",
+        )
     share = float(rule)
     if not 0 < share < 1:
-        raise DataError(f"data.validation={rule} is not a share between 0 and 1. Give a share such as 0.1, a file, auto or none.")
+        raise DataError(
+            f"data.validation={rule} is not a share between 0 and 1. Give a share such as 0.1, a file, auto or none."
+        )
     size = round(rows * share)
     if not 0 < size < rows:
         side = "validation" if size == 0 else "training"
-        raise DataError(f"data.validation={rule} of {rows} rows leaves no row for {side}. Give more rows or another share.")
+        raise DataError(
+            f"data.validation={rule} of {rows} rows leaves no row for {side}. Give more rows or another share."
+        )
     return size, f"{share:g} of {rows:,} rows, chosen by the seed"
 
 

@@ -72,6 +72,19 @@ class TokenStore:
         end = start + int(self.lengths[index])
         return Example(self._input_ids[start:end], self._is_target[start:end])
 
+    def read_chunk(self, first: int, tokens: int) -> tuple[int, NDArray[np.int32], NDArray[np.int64]]:
+        """Examples `first`..`stop` of about so many tokens: (stop, ids, where each example starts in them).
+
+        Read from the file, not through the map, so that going through a whole store leaves nothing of it in memory. Ids
+        of examples of another split may lie between.
+        """
+        begin = int(self._starts[first])
+        stop = max(first + 1, int(np.searchsorted(self._starts, begin + tokens)))
+        end = int(self._starts[stop - 1]) + int(self.lengths[stop - 1])
+        path = self.folder.parent / _file_name("input_ids", _TOKEN_FILES["input_ids"])
+        ids = np.fromfile(path, dtype=np.int32, count=end - begin, offset=4 * begin)
+        return stop, ids, self._starts[first:stop] - begin
+
     def place_name(self, index: int) -> str:
         """The row that the example was made of: "train.jsonl:17"."""
         return name_place(int(self.places[index]), self.sources)
@@ -101,8 +114,12 @@ class PoolWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files: dict[str, BinaryIO] = {name: (folder / _file_name(name, dtype)).open("wb") for name, dtype in _TOKEN_FILES.items()}
-        self._columns: dict[str, list[NDArray[Any]]] = {name: [] for name in ("lengths", "target_counts", "places", "digests")}
+        self._files: dict[str, BinaryIO] = {
+            name: (folder / _file_name(name, dtype)).open("wb") for name, dtype in _TOKEN_FILES.items()
+        }
+        self._columns: dict[str, list[NDArray[Any]]] = {
+            name: [] for name in ("lengths", "target_counts", "places", "digests")
+        }
 
     def append(self, *, input_ids: NDArray[np.int32], is_target: NDArray[np.bool_], **columns: NDArray[Any]) -> None:
         """Some examples end to end, and per-example columns of equal length."""
@@ -133,7 +150,12 @@ class PoolWriter:
         folder.mkdir()
         lengths = self.column("lengths")
         starts = np.cumsum(lengths, dtype=np.int64) - lengths
-        values = {"starts": starts, "lengths": lengths, "target_counts": self.column("target_counts"), "places": self.column("places")}
+        values = {
+            "starts": starts,
+            "lengths": lengths,
+            "target_counts": self.column("target_counts"),
+            "places": self.column("places"),
+        }
         for column, dtype in _SPLIT_FILES.items():
             with (folder / _file_name(column, dtype)).open("wb") as file:
                 file.write(np.ascontiguousarray(values[column][rows], dtype).data)

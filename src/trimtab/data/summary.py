@@ -157,7 +157,10 @@ def summarise(
 
 def _split_count(store: TokenStore) -> SplitCount:
     return SplitCount(
-        examples=len(store), tokens=store.tokens, target_tokens=store.target_tokens, longest_tokens=int(store.lengths.max())
+        examples=len(store),
+        tokens=store.tokens,
+        target_tokens=store.target_tokens,
+        longest_tokens=int(store.lengths.max()),
     )
 
 
@@ -183,7 +186,9 @@ def _example(train: TokenStore, encoder: Encoder) -> str:
     return show_targets(encoder.tokenizer, first.input_ids, first.is_target)
 
 
-def _tell_dropped(pool: Pool, names: list[str], encoder: Encoder, lengths: np.ndarray, rule: str, notify: Callable[[str], None]) -> None:  # type: ignore[type-arg]
+def _tell_dropped(
+    pool: Pool, names: list[str], encoder: Encoder, lengths: np.ndarray, rule: str, notify: Callable[[str], None]
+) -> None:  # type: ignore[type-arg]
     for line in pool.dropped.sentences(names):
         notify(f"Dropped {line}.")
     cut, beyond = pool.events[CUT], int((lengths > encoder.limit).sum())
@@ -209,10 +214,14 @@ def _tell_events(pool: Pool, names: list[str], notify: Callable[[str], None]) ->
             first = ", ".join(pool.events.rows(kind, names).first[:3])
             notify(f"{count:,} row{'s' if count > 1 else ''}: {kind} ({first}{', …' if count > 3 else ''}).")
     if unknown := pool.totals.get("unknown_tokens", 0):
-        notify(f"{unknown:,} tokens are the tokenizer's unknown token: it has no piece for some characters of the data.")
+        notify(
+            f"{unknown:,} tokens are the tokenizer's unknown token: it has no piece for some characters of the data."
+        )
 
 
-def _duplicates(train: TokenStore, validation: TokenStore | None, pool: Pool) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:  # type: ignore[type-arg]
+def _duplicates(
+    train: TokenStore, validation: TokenStore | None, pool: Pool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:  # type: ignore[type-arg]
     nothing = np.zeros(0, np.int64)
     digests, places = pool.writer.column("digests"), pool.writer.column("places")
     in_train = digests[np.searchsorted(places, train.places)]
@@ -235,7 +244,9 @@ def _tell_duplicates(
 ) -> None:
     if len(same):
         first = ", ".join(train.place_name(int(r)) for r in same[:3])
-        notify(f"{len(same):,} train rows ({len(same) / len(train):.1%}) repeat an earlier train row exactly (first: {first}); kept.")
+        notify(
+            f"{len(same):,} train rows ({len(same) / len(train):.1%}) repeat an earlier train row exactly (first: {first}); kept."
+        )
     if validation is None or not (len(crossing) or len(near)):
         return
     first = ", ".join(validation.place_name(int(r)) for r in [*crossing[:2], *near[:2]])
@@ -244,4 +255,3 @@ def _tell_duplicates(
         f"{len(crossing):,} of {len(validation):,} validation rows stand in the training data word for word, and {len(near):,} more{sampled} "
         f"nearly (at least {NEAR_SHARE:.0%} of their rare 5-token runs in one train row; first: {first}). The validation loss will be too good."
     )
-

@@ -63,7 +63,14 @@ class Abilities:
 class ChatTemplate:
     """One compiled template with the special tokens it may print. Rendering raises `RowProblem`."""
 
-    def __init__(self, text: str, origin: Origin, special_tokens: Mapping[str, str], end_tokens: Sequence[str], starts_with_bos: bool) -> None:
+    def __init__(
+        self,
+        text: str,
+        origin: Origin,
+        special_tokens: Mapping[str, str],
+        end_tokens: Sequence[str],
+        starts_with_bos: bool,
+    ) -> None:
         """`end_tokens` are all texts that are one added token of the tokenizer: what can end a turn.
 
         Raises:
@@ -74,8 +81,16 @@ class ChatTemplate:
 
         self.text = text
         self.origin = origin
-        self.variables: dict[str, Any] = {**special_tokens, "starts_with_bos": starts_with_bos, "strftime_now": _FIXED_DATE.strftime}
-        self.end_token = re.compile(r"\s*(?:" + "|".join(map(re.escape, sorted(end_tokens, key=len, reverse=True))) + ")" if end_tokens else r"(?!)")
+        self.variables: dict[str, Any] = {
+            **special_tokens,
+            "starts_with_bos": starts_with_bos,
+            "strftime_now": _FIXED_DATE.strftime,
+        }
+        self.end_token = re.compile(
+            r"\s*(?:" + "|".join(map(re.escape, sorted(end_tokens, key=len, reverse=True))) + ")"
+            if end_tokens
+            else r"(?!)"
+        )
         self.eos_token = special_tokens.get("eos_token", "")
         try:
             self.compiled = _compile_jinja_template(text)
@@ -88,29 +103,41 @@ class ChatTemplate:
 
     @property
     def where(self) -> str:
-        return {"tokenizer": "the tokenizer's", "config": "data.chat_template", "default": "trimtab's default"}[self.origin]
+        return {"tokenizer": "the tokenizer's", "config": "data.chat_template", "default": "trimtab's default"}[
+            self.origin
+        ]
 
     @cached_property
     def has_generation_marks(self) -> bool:
         return bool(re.search(r"\{%-?\s*generation\s*-?%\}", self.text))
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None, *, prompt: bool = False) -> str:
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None, *, prompt: bool = False
+    ) -> str:
         """The text of the turns; `prompt` adds what stands before an assistant's next answer."""
         try:
             return str(
                 self.compiled.render(
-                    messages=messages, tools=tools or None, documents=None, add_generation_prompt=prompt, **self.variables
+                    messages=messages,
+                    tools=tools or None,
+                    documents=None,
+                    add_generation_prompt=prompt,
+                    **self.variables,
                 )
             )
         except Exception as error:  # a template is foreign code in a sandbox: it may raise anything
             raise template_problem(error, self.where) from None
 
-    def render_marked(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> tuple[str, list[tuple[int, int]]]:
+    def render_marked(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None
+    ) -> tuple[str, list[tuple[int, int]]]:
         """The text, and (start, end) characters of every generation block."""
         from transformers.utils.chat_template_utils import _render_with_assistant_indices
 
         try:
-            text, marks = _render_with_assistant_indices(self.compiled, messages, tools or None, None, False, **self.variables)
+            text, marks = _render_with_assistant_indices(
+                self.compiled, messages, tools or None, None, False, **self.variables
+            )
         except Exception as error:
             raise template_problem(error, self.where) from None
         return text, marks
@@ -120,9 +147,14 @@ class ChatTemplate:
         """Found once, by rendering small conversations with words that stand nowhere else."""
         user, answer = {"role": "user", "content": "zqask"}, {"role": "assistant", "content": "zqanswer"}
         system = {"role": "system", "content": "zqsystem"}
-        schema = {"type": "function", "function": {"name": "zqtool", "description": "zqtool", "parameters": {"type": "object", "properties": {}}}}
+        schema = {
+            "type": "function",
+            "function": {"name": "zqtool", "description": "zqtool", "parameters": {"type": "object", "properties": {}}},
+        }
 
-        def shows(words: Sequence[str], messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> bool:
+        def shows(
+            words: Sequence[str], messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None
+        ) -> bool:
             try:
                 text = self.render(messages, tools)
             except RowProblem:
@@ -132,7 +164,12 @@ class ChatTemplate:
         def calling(arguments: Any) -> list[dict[str, Any]]:
             call = {"type": "function", "id": "zq0000001", "function": {"name": "zqcall", "arguments": arguments}}
             asking = {"role": "assistant", "content": "", "tool_calls": [call]}
-            return [user, asking, {"role": "tool", "content": "zqresult", "tool_call_id": "zq0000001", "name": "zqcall"}, answer]
+            return [
+                user,
+                asking,
+                {"role": "tool", "content": "zqresult", "tool_call_id": "zq0000001", "name": "zqcall"},
+                answer,
+            ]
 
         as_object = shows(("zqcall", "zqvalue"), calling({"key": "zqvalue"}))
         as_text = not as_object and shows(("zqcall", "zqvalue"), calling('{"key": "zqvalue"}'))
@@ -156,8 +193,32 @@ class ChatTemplate:
         tree = self.compiled.environment.parse(self.text)
         contained: set[str] = set()
         equal: set[str] = set()
-        blind_calls = {"strip", "lstrip", "rstrip", "get", "items", "append", "raise_exception", "namespace", "strftime_now", "join"}
-        blind_filters = {"trim", "tojson", "items", "join", "default", "indent", "length", "selectattr", "rejectattr", "map", "list", "string"}
+        blind_calls = {
+            "strip",
+            "lstrip",
+            "rstrip",
+            "get",
+            "items",
+            "append",
+            "raise_exception",
+            "namespace",
+            "strftime_now",
+            "join",
+        }
+        blind_filters = {
+            "trim",
+            "tojson",
+            "items",
+            "join",
+            "default",
+            "indent",
+            "length",
+            "selectattr",
+            "rejectattr",
+            "map",
+            "list",
+            "string",
+        }
 
         def texts(node: nodes.Node) -> set[str]:
             found = {n.value for n in node.find_all(nodes.Const) if isinstance(n.value, str)}
@@ -180,7 +241,19 @@ class ChatTemplate:
                 contained.update(texts(assign.node))
         equal |= contained
         # role names are compared with roles (`message.role in ('tool', 'ipython')`), never sought inside a text
-        contained -= {"system", "user", "assistant", "tool", "ipython", "tool_results", "tool_calls", "role", "content", "function", ""}
+        contained -= {
+            "system",
+            "user",
+            "assistant",
+            "tool",
+            "ipython",
+            "tool_results",
+            "tool_calls",
+            "role",
+            "content",
+            "function",
+            "",
+        }
         contained -= set(self.variables)
         pattern = re.compile("|".join(map(re.escape, sorted(contained)))) if contained else None
         return pattern, frozenset(equal)
@@ -199,7 +272,9 @@ def template_problem(error: Exception, where: str) -> RowProblem:
     return RowProblem(f"the chat template ({where}) refuses the conversation: {type(error).__name__}: {said}", fix)
 
 
-def find_template(tokenizer: Any, given: str | None, *, starts_with_bos: bool, end_tokens: Sequence[str]) -> tuple[ChatTemplate, list[str]]:
+def find_template(
+    tokenizer: Any, given: str | None, *, starts_with_bos: bool, end_tokens: Sequence[str]
+) -> tuple[ChatTemplate, list[str]]:
     """`data.chat_template` if given, else the tokenizer's own, else trimtab's default; and notices.
 
     Raises:
@@ -224,11 +299,13 @@ def find_template(tokenizer: Any, given: str | None, *, starts_with_bos: bool, e
             )
         text, origin = DEFAULT_TEMPLATE, "default"
         notices.append(
-            "The tokenizer has no chat template (a base model): conversations are rendered as \"User: …\", blank line, \"Assistant: …"
-            f"{special['eos_token']}\". data.chat_template gives another."
+            'The tokenizer has no chat template (a base model): conversations are rendered as "User: …", blank line, "Assistant: …'
+            f'{special["eos_token"]}". data.chat_template gives another.'
         )
     if "strftime_now" in str(text):
-        notices.append(f"The chat template prints the current date; it is fixed to {_FIXED_DATE:%d %b %Y} so that preparing again gives the same tokens.")
+        notices.append(
+            f"The chat template prints the current date; it is fixed to {_FIXED_DATE:%d %b %Y} so that preparing again gives the same tokens."
+        )
     return ChatTemplate(str(text), origin, special, end_tokens, starts_with_bos), notices  # type: ignore[arg-type]
 
 
@@ -237,7 +314,9 @@ def _given_template(given: str) -> str:
         return given
     path = Path(given).expanduser()
     if not path.is_file():
-        raise DataError(f"data.chat_template: {path} is not a file, and the value is not Jinja text (no '{{%' or '{{{{' in it). Check the path.")
+        raise DataError(
+            f"data.chat_template: {path} is not a file, and the value is not Jinja text (no '{{%' or '{{{{' in it). Check the path."
+        )
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix != ".json":
@@ -247,7 +326,9 @@ def _given_template(given: str) -> str:
         raise DataError(f"data.chat_template: {path} cannot be read: {error}.") from None
     found = value.get("chat_template") if isinstance(value, dict) else value
     if not isinstance(found, str):
-        raise DataError(f"data.chat_template: {path} has no text under \"chat_template\". Give a .jinja file or a JSON object with that key.")
+        raise DataError(
+            f'data.chat_template: {path} has no text under "chat_template". Give a .jinja file or a JSON object with that key.'
+        )
     return found
 
 
@@ -265,7 +346,9 @@ def as_text_turns(messages: Sequence[Message]) -> list[Message]:
             else:
                 plain.append(Message("user", message.content, extra={"is_result": True}))
         elif message.tool_calls:
-            call = message.call_text or "\n".join(json.dumps(c["function"], ensure_ascii=False) for c in message.tool_calls)
+            call = message.call_text or "\n".join(
+                json.dumps(c["function"], ensure_ascii=False) for c in message.tool_calls
+            )
             text = f"{message.content}\n{call}" if message.content.strip() else call
             plain.append(Message("assistant", text, message.is_trained))
         else:
@@ -273,9 +356,13 @@ def as_text_turns(messages: Sequence[Message]) -> list[Message]:
     return [Message(m.role, m.content, m.is_trained) if "is_result" in m.extra else m for m in plain]
 
 
-def with_tools_as_text(messages: list[Message], tools: Sequence[Mapping[str, Any]], abilities: Abilities) -> list[Message]:
+def with_tools_as_text(
+    messages: list[Message], tools: Sequence[Mapping[str, Any]], abilities: Abilities
+) -> list[Message]:
     """The conversation with its tools listed in the system text, or before the first user turn where there is no system role."""
-    listing = "You can call these functions:\n" + "\n".join(json.dumps(t.get("function", t), ensure_ascii=False) for t in tools)
+    listing = "You can call these functions:\n" + "\n".join(
+        json.dumps(t.get("function", t), ensure_ascii=False) for t in tools
+    )
     target = "system" if abilities.system else "user"
     for index, message in enumerate(messages):
         if message.role == target:

@@ -19,11 +19,12 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class TokenRange:
-    """Tokens [start, end). `straddles`: the first of them begins before the characters that were asked for."""
+    """Tokens [start, end), the first of which begins at character `first_char`: before the characters that were asked
+    for if it straddles their start."""
 
     start: int
     end: int
-    straddles: bool
+    first_char: int
 
 
 class Tokenized:
@@ -39,14 +40,20 @@ class Tokenized:
     def range_of(self, start: int, end: int) -> TokenRange:
         """The tokens that hold any of the characters [start, end). A token that also holds the character before is among them."""
         first = next((t for c in range(start, end) if (t := self._encoding.char_to_token(c)) is not None), None)
-        last = next((t for c in range(end - 1, start - 1, -1) if (t := self._encoding.char_to_token(c)) is not None), None)
+        last = next(
+            (t for c in range(end - 1, start - 1, -1) if (t := self._encoding.char_to_token(c)) is not None), None
+        )
         if first is None or last is None:
-            return TokenRange(0, 0, False)
+            return TokenRange(0, 0, start)
         stop = last + 1
-        while stop < len(self.input_ids) and (chars := self._encoding.token_to_chars(stop)) is not None and chars[0] < end and chars[1] > chars[0]:
+        while (
+            stop < len(self.input_ids)
+            and (chars := self._encoding.token_to_chars(stop)) is not None
+            and chars[0] < end
+            and chars[1] > chars[0]
+        ):
             stop += 1  # the further bytes of one character
-        straddles = self._encoding.token_to_chars(first)[0] < start
-        return TokenRange(first, stop, straddles)
+        return TokenRange(first, stop, min(start, self._encoding.token_to_chars(first)[0]))
 
 
 class TokenizedByPrefix:
@@ -62,7 +69,12 @@ class TokenizedByPrefix:
     def range_of(self, start: int, end: int) -> TokenRange:
         first, is_clean = self._border(start)
         last, ends_clean = self._border(end)
-        return TokenRange(first, last if ends_clean else last + 1, not is_clean)
+        first_char = start
+        while not is_clean and first_char > 0:  # back to where the straddling token begins
+            first_char -= 1
+            before, is_clean = self._border(first_char)
+            is_clean = is_clean and before <= first
+        return TokenRange(first, last if ends_clean else last + 1, first_char)
 
     def _border(self, char: int) -> tuple[int, bool]:
         if char >= len(self._text):
@@ -84,7 +96,9 @@ class TextTokenizer:
         self.bos_id: int | None = tokenizer.bos_token_id
         self.eos_id: int | None = tokenizer.eos_token_id
         self.unk_id: int | None = tokenizer.unk_token_id
-        self.special_ids = frozenset(int(i) for i in getattr(tokenizer, "added_tokens_decoder", {})) | frozenset(tokenizer.all_special_ids)
+        self.special_ids = frozenset(int(i) for i in getattr(tokenizer, "added_tokens_decoder", {})) | frozenset(
+            tokenizer.all_special_ids
+        )
         self.prefix_ids, self.suffix_ids = _edges(tokenizer)
 
     @property

@@ -10,9 +10,7 @@ from torch import nn
 
 from trimtab.config import AdapterConfig
 from trimtab.errors import ModelError
-
-SHARED_BASE_INITS = ("pissa", "olora", "corda", "eva", "lora_ga")
-"""Initialisations that take a part out of the base weights: the adapter only fits the base it was made on."""
+from trimtab.model.core import causal_lm
 
 
 def add_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> nn.Module:
@@ -29,9 +27,10 @@ def add_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> nn.Module:
         given["lora_alpha"] = 2 * adapter.r
     torch.manual_seed(seed)  # before PEFT draws the adapter's first weights, or they differ from run to run
     try:
-        return get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **given))
+        adapted: nn.Module = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **given))
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:
         raise ModelError(f"adapter: PEFT refuses this configuration: {error}") from None
+    return adapted
 
 
 def train_everything(base: nn.Module) -> nn.Module:
@@ -43,9 +42,11 @@ def train_everything(base: nn.Module) -> nn.Module:
 def switch_on_checkpointing(model: nn.Module) -> None:
     """Recompute activations in the backward pass. The first checkpointed layer's inputs must require gradients, or a
     frozen embedding would leave the adapter out of the graph (the loss would be computed and nothing would learn)."""
-    core: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    core = causal_lm(model)
     if not core.supports_gradient_checkpointing:
-        raise ModelError(f"training.gradient_checkpointing: {type(core).__name__} does not support it; set it to false.")
+        raise ModelError(
+            f"training.gradient_checkpointing: {type(core).__name__} does not support it; set it to false."
+        )
     core.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     core.enable_input_require_grads()
 

@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from trimtab.data.collate import Batch
 
@@ -16,7 +15,7 @@ Head = Callable[[torch.Tensor], torch.Tensor]
 """Hidden states [N, D] → logits [N, V]."""
 
 
-def causal_lm(model: nn.Module) -> Any:
+def causal_lm(model: Any) -> Any:
     """The transformers model inside a PEFT one (its layers carry the adapter), or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
@@ -26,7 +25,7 @@ def hidden_states(core: Any, batch: Batch) -> torch.Tensor:
     extra: dict[str, Any] = {}
     if batch.segment_lengths is not None:
         extra["segment_lengths"] = batch.segment_lengths
-    if takes_positions(type(core.base_model)):
+    if takes_positions(core):
         extra["position_ids"] = batch.position_ids_BT
     mask = batch.attention_mask
     if mask is not None and mask.ndim == 4 and core.config._attn_implementation == "eager":
@@ -37,13 +36,17 @@ def hidden_states(core: Any, batch: Batch) -> torch.Tensor:
     return cast(torch.Tensor, output[0])
 
 
+def takes_positions(core: Any) -> bool:
+    return _takes_positions(type(core.base_model).forward)
+
+
 @cache
-def takes_positions(backbone: type[nn.Module]) -> bool:
-    return "position_ids" in inspect.signature(backbone.forward).parameters
+def _takes_positions(forward: Callable[..., Any]) -> bool:
+    return "position_ids" in inspect.signature(forward).parameters
 
 
 def plain_head(core: Any) -> Head:
-    """The output embeddings with what model classes commonly do to logits: scaling (Cohere, Granite), capping (Gemma)."""
+    """The output embeddings, then what classes do to logits: scaling (Cohere, Granite), capping (Gemma)."""
     config = core.config.get_text_config()
     multiply = getattr(config, "logit_scale", None) or 1.0
     divide = getattr(config, "logits_scaling", None) or 1.0
@@ -63,7 +66,7 @@ def plain_head(core: Any) -> Head:
 
 
 def own_head(core: Any) -> Head:
-    """Whatever the class itself makes of hidden states: its forward, with a backbone that answers with the given ones."""
+    """What the class itself makes of hidden states: its forward, with a backbone that answers with the given ones."""
     from transformers.modeling_outputs import MoeModelOutputWithPast
 
     def head(hidden_ND: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 
 import torch
 
@@ -31,11 +32,19 @@ def describe(device: torch.device, processes: int) -> Device:
         # is_bf16_supported() is also true where bf16 is only emulated; compute capability 8 is Ampere.
         native = torch.cuda.get_device_capability(device)[0] >= 8 if torch.version.hip is None else True
         return Device(
-            kind="cuda", name=properties.name, memory_bytes=properties.total_memory, native_bf16=native, processes=processes
+            kind="cuda",
+            name=properties.name,
+            memory_bytes=properties.total_memory,
+            native_bf16=native,
+            processes=processes,
         )
     if device.type == "cpu":
         return Device(
-            kind="cpu", name=_cpu_name(), memory_bytes=_ram_bytes(), native_bf16=_cpu_has_bf16(), processes=processes
+            kind="cpu",
+            name=_cpu_name(),
+            memory_bytes=_ram_bytes(),
+            native_bf16=_cpu_has_bf16(),
+            processes=processes,
         )
     kind = "mps" if device.type == "mps" else "xpu"
     return Device(kind=kind, name=device.type.upper(), memory_bytes=_ram_bytes(), native_bf16=True, processes=processes)
@@ -54,8 +63,7 @@ def _ram_bytes() -> int:
 def _cpu_has_bf16() -> bool:
     """AVX512-BF16 or AMX on x86, the bf16 extension on Arm; else bf16 is emulated and slower than fp32."""
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:
-            flags = file.read()
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:
         return platform.machine() == "arm64"  # Apple silicon from M2 on; no /proc there
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))

@@ -71,7 +71,7 @@ def _fit(core: Any, packing: bool, own_attention: bool, device: torch.device) ->
         attempts.insert(0, (Layout.SEGMENTS if packing else Layout.PADDED, attention.NAME))
     found_wrong = []
     for layout, implementation in attempts:
-        if layout is not Layout.PADDED and not takes_positions(type(core.base_model)):
+        if layout is not Layout.PADDED and not takes_positions(core):
             found_wrong.append(f"{layout.value}: {type(core.base_model).__name__} takes no position_ids")
             continue
         core.set_attn_implementation(implementation)
@@ -136,5 +136,3 @@ def _by_example(hidden_BTD: torch.Tensor, layout: Layout) -> list[torch.Tensor]:
     if layout is Layout.PADDED:
         return [row[:length] for row, length in zip(hidden_BTD, LENGTHS, strict=True)]
     return list(hidden_BTD[0].split(list(LENGTHS)))
-
-

@@ -14,6 +14,9 @@ from trimtab.model import attention
 from trimtab.model.core import causal_lm
 
 
+PROMPTS_AT_ONCE = 16  # guess: a small batch shares each pass over the weights
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are chosen. Temperature 0 is greedy: always the likeliest."""
@@ -24,7 +27,14 @@ class Sampling:
     seed: int = 42
 
 
-def answer(model: Any, tokenizer: Any, prompts: Sequence[str | list[dict[str, Any]]], sampling: Sampling, *, chat: bool) -> list[str]:
+def answer(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str | list[dict[str, Any]]],
+    sampling: Sampling,
+    *,
+    chat: bool,
+) -> list[str]:
     """One answer for each prompt: a user's message (or a whole conversation), or raw text to go on from.
 
     Raises:
@@ -32,23 +42,28 @@ def answer(model: Any, tokenizer: Any, prompts: Sequence[str | list[dict[str, An
     """
     if chat and not tokenizer.chat_template:
         raise DataError("this model has no chat template; prompts can only be continued as raw text (--raw).")
-    answers = []
+    options: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if sampling.temperature > 0:
+        options = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    stops = stop_ids(tokenizer)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (stops or [0])[0]
+    answers: list[str] = []
     torch.manual_seed(sampling.seed)
     with _generating(model):
-        for prompt in prompts:
-            ids = _prompt_ids(tokenizer, prompt, chat)
-            options: dict[str, Any] = {"do_sample": False}
-            if sampling.temperature > 0:
-                options = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p}
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            ids = [_prompt_ids(tokenizer, prompt, chat) for prompt in prompts[start : start + PROMPTS_AT_ONCE]]
+            longest = max(len(one) for one in ids)
             made = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=torch.ones_like(ids).to(model.device),
+                input_ids=torch.tensor([[pad] * (longest - len(one)) + one for one in ids], device=model.device),
+                attention_mask=torch.tensor(
+                    [[0] * (longest - len(one)) + [1] * len(one) for one in ids], device=model.device
+                ),
                 max_new_tokens=sampling.max_new_tokens,
-                eos_token_id=stop_ids(tokenizer),
-                pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids(tokenizer)[0],
+                eos_token_id=stops or None,
+                pad_token_id=pad,
                 **options,
             )
-            answers.append(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True).strip())
+            answers += [tokenizer.decode(row[longest:], skip_special_tokens=True).strip() for row in made]
     return answers
 
 
@@ -66,18 +81,18 @@ def stop_ids(tokenizer: Any) -> list[int]:
     return sorted(ids)
 
 
-def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, Any]], chat: bool) -> torch.Tensor:
+def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, Any]], chat: bool) -> list[int]:
     if not chat:
         assert isinstance(prompt, str), "raw text goes on from text"
-        return torch.tensor([tokenizer.encode(prompt)])
+        return list(tokenizer.encode(prompt))
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    ids = tokenizer.encode(text, add_special_tokens=False)
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
     # The same rule as in training: the tokenizer's own first token, unless the template wrote it.
     start = tokenizer.encode("a")[: len(tokenizer.encode("a")) - len(tokenizer.encode("a", add_special_tokens=False))]
     if start and start[0] == tokenizer.bos_token_id and ids[:1] != start[:1]:
         ids = start[:1] + ids
-    return torch.tensor([ids])
+    return ids
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A tokenizer and a base model from a local folder or the Hub. safetensors only; no remote code unless asked by name."""
+"""A tokenizer and a base model, from a local folder or the Hub. safetensors only; no remote code unless asked for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def load_tokenizer(model: ModelConfig) -> Any:
     """
     from transformers import AutoTokenizer
 
-    _find(model)
+    if not (Path(model.name_or_path) / "tokenizer_config.json").exists():
+        _find(model)
     try:
         with _quiet():
             return AutoTokenizer.from_pretrained(
@@ -160,11 +161,13 @@ def _why_not_loaded(model: ModelConfig, error: Exception) -> str:
                     "opened, so only safetensors are read. Convert them once: AutoModelForCausalLM.from_pretrained(…)"
                     ".save_pretrained(…)"
                 )
-            return f"{path}: this folder holds a config but no weights (no *.safetensors file). The download is incomplete?"
+            return f"{path}: this folder holds a config but no weights (no *.safetensors). Is the download complete?"
     elif os.environ.get("HF_HUB_OFFLINE") == "1":
         return f"{model.name_or_path}: not a local folder, and the Hub is switched off (HF_HUB_OFFLINE=1)."
     if isinstance(error, torch.cuda.OutOfMemoryError):
-        return f"{model.name_or_path}: the weights alone do not fit the device. model.load_in_4bit=true takes a quarter."
+        return (
+            f"{model.name_or_path}: the weights alone do not fit the device. model.load_in_4bit=true takes a quarter."
+        )
     return f"{model.name_or_path}: the model could not be loaded: {_first_line(error)}"
 
 

@@ -34,7 +34,7 @@ class TargetLoss(nn.Module):
         self.head = head
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """The summed cross-entropy of the batch's targets in nats, [K] with K = 1: float32 (float64 for such a model)."""
+        """The summed cross-entropy of the batch's targets in nats: [K] with K = 1, float32 (or the model's float64)."""
         core = causal_lm(self.model)
         hidden_BTD = hidden_states(core, batch)
         if batch.target_tokens == 0:
@@ -60,7 +60,9 @@ def summed_loss(
 ) -> torch.Tensor:
     """Σ −log p(target) over N ≥ 1 positions. `parameters` are the head's; those that require gradients get them."""
     trained = [p for p in parameters if p.requires_grad]
-    loss: torch.Tensor = _SummedLoss.apply(hidden_ND, target_ids_N, head, rows_per_chunk, *trained)
+    loss: torch.Tensor = _SummedLoss.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, target_ids_N, head, rows_per_chunk, *trained
+    )
     return loss
 
 
@@ -68,7 +70,7 @@ class _SummedLoss(torch.autograd.Function):
     """Gradients are made chunk by chunk in forward, kept, and scaled by the incoming gradient in backward."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden_ND: torch.Tensor,
         target_ids_N: torch.Tensor,
@@ -93,12 +95,20 @@ class _SummedLoss(torch.autograd.Function):
                 if into_hidden:
                     made_for_hidden.append(made[0])
                     made = made[1:]
-                made_for_head = [a + b for a, b in zip(made_for_head, made, strict=True)] if made_for_head else list(made)
+                made_for_head = (
+                    [a + b for a, b in zip(made_for_head, made, strict=True)] if made_for_head else list(made)
+                )
         ctx.made = (torch.cat(made_for_hidden) if into_hidden else None, made_for_head)
         return torch.stack(losses).sum()
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
         for_hidden, for_head = ctx.made
-        # `grad` is a scalar in float32: PyTorch multiplies in float32 and rounds once, so an fp16 scale cannot overflow here.
-        return None if for_hidden is None else for_hidden * grad, None, None, None, *(g * grad for g in for_head)
+        # `grad` is a float32 scalar: PyTorch multiplies in float32 and rounds once, so an fp16 scale cannot overflow.
+        return (
+            None if for_hidden is None else for_hidden * grad,
+            None,
+            None,
+            None,
+            *(g * grad for g in for_head),
+        )

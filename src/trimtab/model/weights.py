@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -51,9 +52,7 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
 def save_weights(model: nn.Module, saved: dict[str, torch.Tensor], folder: Path, tokenizer: Any | None) -> None:
     """Write `saved` so that PEFT (an adapter) or transformers (a full model) loads the folder."""
     if _has_adapter(model):
-        import copy
-
-        config = copy.deepcopy(model.peft_config["default"])  # type: ignore[index, union-attr]
+        config = copy.deepcopy(cast(Any, model).peft_config["default"])
         config.inference_mode = True
         config.save_pretrained(folder)
         save_file(saved, folder / ADAPTER_FILE, metadata={"format": "pt"})

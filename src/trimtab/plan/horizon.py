@@ -20,6 +20,11 @@ def total_steps(steps_per_epoch: int, epochs: float) -> int:
     return max(1, math.ceil(epochs * steps_per_epoch))
 
 
+def usual_epochs(examples: int) -> float:
+    """1–3 epochs for 500–5,000 examples, 1 from 50,000 up (docs/design.md, Plan)."""
+    return 3.0 if examples < 5_000 else 2.0 if examples < 50_000 else 1.0
+
+
 def warmup_steps(asked: float, total: int) -> int:
     """As transformers 5 reads `warmup_steps`: below 1 a ratio of the run, rounded up; from 1 on a count, cut."""
     return math.ceil(total * asked) if asked < 1 else int(asked)

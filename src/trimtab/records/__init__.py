@@ -8,4 +8,15 @@ from trimtab.records.plan import Plan
 from trimtab.records.run_dir import RunDir
 from trimtab.records.verdict import Comparison, Status, Verdict
 
-__all__ = ["Comparison", "Decision", "Device", "EvalRecord", "Plan", "RunDir", "RunEvent", "Status", "StepRecord", "Verdict"]
+__all__ = [
+    "Comparison",
+    "Decision",
+    "Device",
+    "EvalRecord",
+    "Plan",
+    "RunDir",
+    "RunEvent",
+    "Status",
+    "StepRecord",
+    "Verdict",
+]

@@ -80,7 +80,9 @@ class RunDir:
         return sorted(found)
 
     def holds_a_run(self) -> bool:
-        return any(path.exists() for path in (self.metrics, self.verdict, self.plan, self.final)) or bool(self.checkpoints())
+        return any(path.exists() for path in (self.metrics, self.verdict, self.plan, self.final)) or bool(
+            self.checkpoints()
+        )
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -47,7 +47,10 @@ def write_folder(path: Path, write: Callable[[Path], None], *, about: dict[str, 
     except Exception as error:
         # safetensors and torch wrap the system's error in their own; its number is what tells a full disk.
         shutil.rmtree(aside, ignore_errors=True)
-        if any(hint in str(error) for hint in ("No space left", "os error 28", "os error 27", "File too large", "file write failed")):
+        if any(
+            hint in str(error)
+            for hint in ("No space left", "os error 28", "os error 27", "File too large", "file write failed")
+        ):
             raise _explained(path, OSError(errno.ENOSPC, "No space left on device"), needed_bytes) from None
         raise
     except BaseException:
@@ -135,7 +138,8 @@ def _explained(path: Path, error: OSError, needed_bytes: int) -> OutputError:
     if error.errno in NO_ROOM:
         free = shutil.disk_usage(path.parent).free
         return OutputError(
-            f"{path}: no room to write it: it needs about {needed_bytes / 2**20:,.1f} MiB, {free / 2**20:,.1f} MiB are free.\n"
-            "What was saved before is whole. Make room (training.save_total_limit keeps fewer checkpoints) and go on with --resume."
+            f"{path}: no room to write it: it needs about {needed_bytes / 2**20:,.1f} MiB, "
+            f"{free / 2**20:,.1f} MiB are free.\nWhat was saved before is whole. Make room "
+            "(training.save_total_limit keeps fewer checkpoints) and go on with --resume."
         )
     return OutputError(f"{path}: cannot be written: {error.strerror or error}. What was saved before is whole.")

@@ -55,13 +55,16 @@ class Progress:
         self._last_eval = record
         if record.step == 0:
             self._base = record.loss
-            said = f"evaluation at step 0: loss {_figure(record.loss)} (the base's own: the reference for everything after)"
+            said = (
+                f"evaluation at step 0: loss {_figure(record.loss)}, the base's own: what every later one is judged by"
+            )
         else:
             better = math.isfinite(record.loss) and (self._best is None or record.loss < self._best[0])
             if better:
                 self._best = (record.loss, record.step)
             against = "" if self._base is None else f" (base {_figure(self._base)})"
-            said = f"evaluation at step {record.step}: loss {_figure(record.loss)}{against}{', the best so far' if better else ''}"
+            best = ", the best so far" if better else ""
+            said = f"evaluation at step {record.step}: loss {_figure(record.loss)}{against}{best}"
         self._console.print(said, highlight=False, soft_wrap=True)
 
     def line(self, record: StepRecord) -> str:

@@ -143,7 +143,9 @@ def newest_whole(run_dir: RunDir) -> tuple[Checkpoint | None, list[str]]:
         identity = {key: value for key, value in about(path).items() if key != "step"}
         return Checkpoint(path, state, identity), torn
     if torn:
-        raise ResumeError("\n".join([f"{run_dir.path}: no checkpoint is whole.", *torn, "Start anew under another output_dir."]))
+        raise ResumeError(
+            "\n".join([f"{run_dir.path}: no checkpoint is whole.", *torn, "Start anew under another output_dir."])
+        )
     return None, []
 
 
@@ -164,7 +166,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any])
     if not any(hasattr(p, "full_tensor") for p in parameters):
         optimizer.load_state_dict(stored)
         return
-    state = {}
+    state: dict[int, dict[str, Any]] = {}
     for index, entry in stored["state"].items():
         like = parameters[index]
         state[index] = {}
@@ -175,5 +177,3 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any])
                 value = part
             state[index][name] = value
     optimizer.load_state_dict({"state": state, "param_groups": stored["param_groups"]})
-
-

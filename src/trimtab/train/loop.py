@@ -156,5 +156,3 @@ class Loop:
                 {"kind": kind, "step": self.state.global_step, "message": message, "detail": detail or {}}
             )
             self.run_dir.append_event(event)
-
-

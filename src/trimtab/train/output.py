@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def check_output(run_dir: RunDir, *, resume: bool) -> None:
     except OSError as error:
         raise OutputError(
             f"training.output_dir: {parent} cannot be written to ({error.strerror}). "
-            f"Choose another training.output_dir, or give {os.environ.get('USER', 'this user')} the right to write there."
+            "Choose another training.output_dir, or give yourself the right to write there."
         ) from None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import ContextManager
 
 import torch
 
@@ -24,7 +23,7 @@ class Precision:
     def named(cls, name: str, device: torch.device) -> Precision:
         return cls({"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name], device.type)
 
-    def autocast(self) -> ContextManager[None]:
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
         if self.compute not in (torch.bfloat16, torch.float16):
             return contextlib.nullcontext()
         return torch.autocast(self.device_type, dtype=self.compute)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, ContextManager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -79,7 +79,7 @@ class Processes:
             dist.destroy_process_group()
 
 
-def exchange(model: nn.Module, *, now: bool) -> ContextManager[None]:
+def exchange(model: nn.Module, *, now: bool) -> contextlib.AbstractContextManager[None]:
     """DDP exchanges gradients in the last micro batch of a step; those before it only add up. (FSDP2 exchanges in
     each, because it keeps no whole gradient.)"""
     if not now and hasattr(model, "no_sync"):

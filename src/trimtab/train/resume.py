@@ -24,7 +24,12 @@ def check_same_run(checkpoint: Checkpoint, now: dict[str, Any], *, allowed: Coll
     before = checkpoint.identity
     known = now["config"].keys() | {DATA}
     if unknown := sorted(set(allowed) - known):
-        raise ConfigError([f"--allow-change {name}: no such key; it takes config keys such as training.learning_rate, or data" for name in unknown])
+        raise ConfigError(
+            [
+                f"--allow-change {name}: no such key; it takes config keys such as training.learning_rate, or data"
+                for name in unknown
+            ]
+        )
     changed = _differences(before["config"], now["config"], prefix="", skip=MOVABLE)
     if before["data"] != now["data"]:
         changed[DATA] = "the prepared data is not the same (rows, tokenizer, template or length)"
@@ -41,9 +46,10 @@ def check_same_run(checkpoint: Checkpoint, now: dict[str, Any], *, allowed: Coll
     if refused:
         flags = " ".join(f"--allow-change {key}" for key in refused)
         raise ResumeError(
-            f"{checkpoint.path.parent} cannot go on as it was: {len(refused)} thing{'s' * (len(refused) != 1)} changed since {checkpoint.path.name}:\n"
+            f"{checkpoint.path.parent} cannot go on as it was. Since {checkpoint.path.name} this changed:\n"
             + "\n".join(f"  {line}" for line in refused.values())
-            + f"\nA resumed run is the same run. Undo the change, start anew under another training.output_dir, or allow it by name: {flags}"
+            + "\nA resumed run is the same run. Undo the change, start anew under another training.output_dir, "
+            f"or allow it by name: {flags}"
         )
     return [f"changed on resume, as allowed: {line}" for line in changed.values()]
 

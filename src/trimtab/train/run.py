@@ -132,7 +132,15 @@ def order_of(config: RunConfig, plan: Plan) -> Order:
 
 def identity(config: RunConfig, plan: Plan, data_fingerprint: str) -> dict[str, Any]:
     """What two runs must share for one to be the other's continuation."""
-    decided = ("total_steps", "effective_batch_size", "warmup_steps", "learning_rate", "precision", "optim", "max_length")
+    decided = (
+        "total_steps",
+        "effective_batch_size",
+        "warmup_steps",
+        "learning_rate",
+        "precision",
+        "optim",
+        "max_length",
+    )
     return {
         "config": config.flat(),
         "data": data_fingerprint,
@@ -233,8 +241,14 @@ def _judge(run: Run, state: RunState, ending: Ending) -> tuple[Status, str]:
         if best is None:
             return Status.FAILED, "no evaluation after the first step gave a finite loss"
         if base is not None and math.isfinite(base) and best >= base:
-            return Status.FAILED, f"no evaluation was better than the base itself ({best:.4f} against {base:.4f})"
-        return Status.HEALTHY, f"evaluation loss {base:.4f} → {best:.4f}" if base is not None else f"evaluation loss {best:.4f}"
+            return (
+                Status.FAILED,
+                f"no evaluation was better than the base itself ({best:.4f} against {base:.4f})",
+            )
+        return (
+            Status.HEALTHY,
+            f"evaluation loss {base:.4f} → {best:.4f}" if base is not None else f"evaluation loss {best:.4f}",
+        )
     if steps and not all(math.isfinite(record.loss) for record in steps):
         return Status.FAILED, "the training loss stopped being a number"
     return Status.HEALTHY, f"{ending.reason}; without validation data nothing says how good it is"

@@ -66,4 +66,3 @@ def seed_micro_step(seed: int, updates_done: int, micro_step: int, process: int)
     evaluation cannot disturb the training that follows it."""
     key = hashlib.blake2b(f"{seed}/{updates_done}/{micro_step}/{process}".encode(), digest_size=7).digest()
     torch.manual_seed(int.from_bytes(key, "big"))
-

@@ -32,7 +32,14 @@ class Trackers:
     """An observer that passes records on, every `logging_steps` steps and at each evaluation."""
 
     def __init__(
-        self, names: Sequence[str], run_dir: RunDir, run_name: str, config: dict[str, Any], *, every: int, first_step: int
+        self,
+        names: Sequence[str],
+        run_dir: RunDir,
+        run_name: str,
+        config: dict[str, Any],
+        *,
+        every: int,
+        first_step: int,
     ) -> None:
         self._every = every
         self._writer: Any = None
@@ -87,5 +94,7 @@ def _start(name: str, run_name: str, config: dict[str, Any]) -> Any:
     PartialState()  # accelerate's trackers ask it which process they are in
     tracker = LOGGER_TYPE_TO_CLASS[name](run_name)
     tracker.start() if hasattr(tracker, "start") else None
-    tracker.store_init_configuration({key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in config.items()})
+    tracker.store_init_configuration(
+        {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in config.items()}
+    )
     return tracker

@@ -1,29 +1,14 @@
-"""A small config file on disk, and what loading it says."""
+"""A config on disk, and what loading it says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from config_files import Complaints, Load
 
 from trimtab.config import LoadedConfig, load_config
 from trimtab.errors import ConfigError
-
-Load = Callable[..., LoadedConfig]
-Complaints = Callable[..., list[str]]
-
-LEAST = {"model": "name_or_path: m", "data": "train: t"}
-
-
-def config_text(**sections: str) -> str:
-    """A config with the required keys, and further lines (`key: value`, one a line) under the sections named."""
-    text = ""
-    for section in ("model", "data", "adapter", "training"):
-        lines = [line for part in (LEAST.get(section), sections.get(section)) if part for line in part.splitlines()]
-        if lines:
-            text += f"{section}:\n" + "".join(f"  {line}\n" for line in lines)
-    return text
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import Complaints, Load, config_text
+from config_files import Complaints, Load, config_text
 
 from trimtab.config import RunConfig, load_config
 from trimtab.errors import ConfigError
@@ -125,7 +127,8 @@ guard:
 def test_a_complaint_says_value_rule_and_example(complaints: Complaints) -> None:
     (found,) = complaints(config_text(training="learning_rate: 5"))
     assert found.startswith(
-        "run.yaml:6: training.learning_rate: 5 is not a number above 0 and below 1, or auto; for example learning_rate: 0.0002."
+        "run.yaml:6: training.learning_rate: 5 is not a number above 0 and below 1, or auto; "
+        "for example learning_rate: 0.0002."
     )
 
 
@@ -138,7 +141,9 @@ def test_missing_keys_are_named_with_an_example(complaints: Complaints) -> None:
     assert "data: {train: train.jsonl}" in found[1]
 
 
-@pytest.mark.parametrize("text", ["modle: {name_or_path: m}\ndata: t\n", "model: m\ndata: {trian: t}\n", "model: 3\ndata: t\n"])
+@pytest.mark.parametrize(
+    "text", ["modle: {name_or_path: m}\ndata: t\n", "model: m\ndata: {trian: t}\n", "model: 3\ndata: t\n"]
+)
 def test_what_a_misspelling_explains_is_not_called_missing(complaints: Complaints, text: str) -> None:
     found = complaints(text)
     assert len(found) == 1, found
@@ -156,7 +161,10 @@ def test_complaints_survive_pickling(complaints: Complaints, load: Load) -> None
 @pytest.mark.parametrize(
     ("text", "notice"),
     [
-        ("model: some/model\ndata: {train: t}\n", "run.yaml:1: model: some/model became model.name_or_path: some/model"),
+        (
+            "model: some/model\ndata: {train: t}\n",
+            "run.yaml:1: model: some/model became model.name_or_path: some/model",
+        ),
         ("model: {name_or_path: m}\ndata: a.jsonl\n", "run.yaml:2: data: a.jsonl became data.train: a.jsonl"),
         ("model: {name_or_path: m}\ndata: [a, b]\n", "run.yaml:2: data: ['a', 'b'] became data.train: ['a', 'b']"),
     ],
@@ -215,7 +223,9 @@ def test_adapter_from_the_command_line(load: Load, complaints: Complaints) -> No
         ("", "", "adapter: {layers_to_transform: 3}\n", "target_modules"),
     ],
 )
-def test_requests_that_contradict_each_other(complaints: Complaints, training: str, data: str, extra: str, words: str) -> None:
+def test_requests_that_contradict_each_other(
+    complaints: Complaints, training: str, data: str, extra: str, words: str
+) -> None:
     (found,) = complaints(config_text(training=training, data=data) + extra)
     assert words in found
 
@@ -269,7 +279,9 @@ def test_paths_beside_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     config = there / "run.yaml"
     config.write_text("model: {name_or_path: base}\ndata: {train: train.jsonl}\n", encoding="utf-8")
     monkeypatch.chdir(here)
-    with pytest.raises(ConfigError, match=r"train.jsonl is not in the current directory.*write \.\./there/train\.jsonl"):
+    with pytest.raises(
+        ConfigError, match=r"train.jsonl is not in the current directory.*write \.\./there/train\.jsonl"
+    ):
         load_config(config)
     loaded = load_config(config, ["data.train=elsewhere"])
     assert len(loaded.notices) == 1  # base may be a name on the Hub
@@ -284,3 +296,10 @@ def test_the_home_folder(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded.config.model.name_or_path == "/home/someone/base"
     assert loaded.config.data.train == ["/home/someone/a.jsonl", "b.jsonl"]
     assert len(loaded.notices) == 2
+
+
+def test_nothing_heavy_is_imported() -> None:
+    heavy = ["torch", "transformers", "numpy", "datasets"]
+    code = f"import sys, trimtab.config; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Complaints, Load
+from config_files import Complaints, Load
 
 from trimtab.config.dump import as_flow
 from trimtab.config.run_config import SECTIONS
@@ -66,7 +66,9 @@ def text_with(key: str, value: str) -> str:
     section, _, name = key.partition(".")
     sections = {"model": {"name_or_path": "m"}, "data": {"train": "t"}}
     sections.setdefault(section, {})[name] = value
-    return "\n".join(f"{s}: {{{', '.join(f'{k}: {v}' for k, v in keys.items())}}}" for s, keys in sections.items()) + "\n"
+    return (
+        "\n".join(f"{s}: {{{', '.join(f'{k}: {v}' for k, v in keys.items())}}}" for s, keys in sections.items()) + "\n"
+    )
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD.items() for value in values])
@@ -85,7 +87,7 @@ def test_unknown_schedules_list_the_known_ones(complaints: Complaints) -> None:
 
 def test_a_near_word_is_suggested(complaints: Complaints) -> None:
     assert complaints(text_with("training.lr_scheduler_type", "cosin"))[0].endswith("did you mean cosine?")
-    assert complaints(text_with("training.optim", "paged_adamw_16bit"))[0].endswith("did you mean paged_adamw_32bit?")
+    assert complaints(text_with("training.optim", "paged_adamw_32bits"))[0].endswith("did you mean paged_adamw_32bit?")
 
 
 @pytest.mark.parametrize("key", known_keys())

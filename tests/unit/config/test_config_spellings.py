@@ -1,4 +1,4 @@
-"""Every spelling from elsewhere loads and is told in one line; what is not here is ignored or refused with a way out."""
+"""Every spelling from elsewhere loads, told in one line; what is not here is ignored or refused with a way out."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import dataclasses
 from typing import Any
 
 import pytest
-from conftest import Complaints, Load
+from config_files import Complaints, Load
 
 from trimtab.config.dump import as_flow
 from trimtab.config.not_here import IGNORED, NOT_HERE, REFUSED
 from trimtab.config.run_config import SECTIONS
 from trimtab.config.spellings import CONVERTED, RENAMED
 from trimtab.config.suggest import known_keys
-from trimtab.config.values import VALUES
+from trimtab.config.value_spellings import VALUES
 from trimtab.config.words import example
-
-FIXED = {  # examples that the rules between keys refuse beside the least config
-    "adapter.layers_pattern": None,
-}
 
 
 def config_with(key: str, value: str) -> str:
@@ -27,7 +23,9 @@ def config_with(key: str, value: str) -> str:
     if RENAMED.get(key) in ("model.name_or_path", "data.train"):
         del sections[RENAMED[key].partition(".")[0]]
     sections.setdefault(section, {})[name] = value
-    return "\n".join(f"{s}: {{{', '.join(f'{k}: {v}' for k, v in keys.items())}}}" for s, keys in sections.items()) + "\n"
+    return (
+        "\n".join(f"{s}: {{{', '.join(f'{k}: {v}' for k, v in keys.items())}}}" for s, keys in sections.items()) + "\n"
+    )
 
 
 @pytest.mark.parametrize("spelling", RENAMED)
@@ -198,13 +196,36 @@ def test_adapter_names_are_pefts() -> None:
 def test_training_names_are_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     own = {"early_stopping_patience", "early_stopping_threshold"}  # EarlyStoppingCallback's
-    assert set(SECTIONS["training"].model_fields) - own <= {f.name for f in dataclasses.fields(transformers.TrainingArguments)}
+    assert set(SECTIONS["training"].model_fields) - own <= {
+        f.name for f in dataclasses.fields(transformers.TrainingArguments)
+    }
 
 
-REMOVED_NAMES = """group_by_length no_cuda use_mps_device save_safetensors overwrite_output_dir half_precision_backend
-jit_mode_eval tpu_num_cores push_to_hub_model_id include_inputs_for_metrics torchdynamo ray_scope dispatch_batches
-fsdp_min_num_params per_gpu_train_batch_size past_index mp_parameters adafactor fp16_opt_level
-include_tokens_per_second warmup_ratio evaluation_strategy logging_dir""".split()
+REMOVED_NAMES = [
+    "group_by_length",
+    "no_cuda",
+    "use_mps_device",
+    "save_safetensors",
+    "overwrite_output_dir",
+    "half_precision_backend",
+    "jit_mode_eval",
+    "tpu_num_cores",
+    "push_to_hub_model_id",
+    "include_inputs_for_metrics",
+    "torchdynamo",
+    "ray_scope",
+    "dispatch_batches",
+    "fsdp_min_num_params",
+    "per_gpu_train_batch_size",
+    "past_index",
+    "mp_parameters",
+    "adafactor",
+    "fp16_opt_level",
+    "include_tokens_per_second",
+    "warmup_ratio",
+    "evaluation_strategy",
+    "logging_dir",
+]
 
 
 @pytest.mark.parametrize("name", REMOVED_NAMES)

@@ -1,0 +1,33 @@
+# Each target does all the set-up it needs. PYTHON may name another interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: quickstart test check format clean
+
+quickstart: $(STAMP) ## train the embedded demo end to end and say where the records are
+	$(BIN)/trimtab demo --output-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
+
+test: $(STAMP) ## lint, types, import contract, then every test (no GPU, no network)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2
+
+check: test
+
+format: $(STAMP) ## what ruff can fix by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# pip alone, under the tested versions. torch==2.13.0 is the CPU build where pip is offered one, else the platform's own.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[quant]' --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
