@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import world
-from child import OFFLINE, Outcome, heading, machine_line, run_child, table
+from child import OFFLINE, Outcome, heading, in_own_process, machine_line, run_child, table
 
 HERE = Path(__file__).resolve().parent
 MAX_LENGTH = 1024
@@ -156,7 +156,7 @@ def screen(settings: dict[str, dict[str, Any]], built: World, folder: Path, env:
 
 
 def judge(built: World, runs: list[Measured], env: dict[str, str]) -> dict[str, float]:
-    command: list[Any] = [sys.executable, HERE / "neutral_eval.py", built.model, built.validation, "--max-length", MAX_LENGTH]
+    command: list[Any] = [sys.executable, HERE / "neutral_eval.py", "--max-length", MAX_LENGTH, built.model, built.validation]
     outcome = run_child([*command, *(run.adapter for run in runs)], env=env).or_raise("neutral_eval")
     losses: dict[str, float] = json.loads(outcome.output.strip().splitlines()[-1])
     return losses
@@ -224,7 +224,7 @@ def main() -> None:
     machine = machine_line()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        built = build_world(folder, asked)
+        built = in_own_process(build_world, folder, asked)
         settings = trl_settings(rows_per_pack=max(1, round(MAX_LENGTH / built.tokens_per_row)))
         found = {} if asked.best else screen(settings, built, folder, env, asked.trl_python)
         best = asked.best or min((who for who in found if isinstance(found[who], float) and who != "defaults"), key=lambda who: float(found[who]))

@@ -1,12 +1,16 @@
 """How fast data preparation is against the bare tokenizer, and whether its memory grows with the rows.
 
-    python bench/prepare_rate.py --tokenizer FOLDER [--tokenizer FOLDER] [--rows 10000 100000] [--data FILE.jsonl] [--workers 2]
+    python bench/prepare_rate.py --tokenizer FOLDER [--rows 10000 100000] [--data FILE] [--workers 2]
 
-Rows are Alpaca rows: `--data` repeated (each copy gets a number, so none is a duplicate), or rows made here. For each size:
-rows/s of `prepare` from the JSONL file to the two stores on disk, everything included (hashing, parsing, rendering, masks,
-tokenising, cutting, split, duplicates, fsync); rows/s of `tokenizer._tokenizer.encode_batch` on the rendered texts, which
-uses the same cores through its own threads; their ratio; and the peak resident memory of all processes together, above
-what the process held before. Each size runs in a process of its own.
+Rows are Alpaca rows: `--data` repeated (each copy gets a number, so none is a duplicate), or rows made here. For each
+size, in a process of its own:
+
+- prepare/s: rows per second from the JSONL file to the stores on disk, everything included (hashing, parsing,
+  rendering, masks, tokenising, cutting, split, duplicates, fsync).
+- bare/s: rows per second of `tokenizer._tokenizer.encode_batch` on the rendered texts, with all cores through its own
+  threads, the better of a run before and a run after `prepare`.
+- anonymous MiB: peak of the memory that these processes hold for themselves (not file pages), above what was held
+  before.
 """
 
 from __future__ import annotations
@@ -16,8 +20,6 @@ import json
 import multiprocessing
 import os
 import random
-import resource
-import sys
 import tempfile
 import threading
 import time
@@ -25,6 +27,8 @@ from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 _SUBJECTS = [
     "the river",
@@ -80,7 +84,8 @@ _TASKS = [
 
 
 def _sentence(rng: random.Random) -> str:
-    words = f"{rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_OBJECTS)} {rng.choice(_LINKS)} {rng.choice(_SUBJECTS)} {rng.choice(_VERBS)} {rng.choice(_OBJECTS)}"
+    parts = (_SUBJECTS, _VERBS, _OBJECTS, _LINKS, _SUBJECTS, _VERBS, _OBJECTS)
+    words = " ".join(rng.choice(part) for part in parts)
     return f"{words[0].upper()}{words[1:]} ({rng.randint(2, 1999)})."
 
 
@@ -115,7 +120,7 @@ def write_rows(path: Path, rows: Iterator[dict[str, str]], count: int) -> None:
 
 
 class PeakMemory:
-    """Peak resident bytes of this process and its children, sampled (proportional share of pages they have in common)."""
+    """Peak of the anonymous memory of this process and its children; pages that they share count once."""
 
     def __enter__(self) -> PeakMemory:
         self.before = self.peak = self._now()
@@ -129,20 +134,20 @@ class PeakMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._is_over.wait(0.25):
+        while not self._is_over.wait(1.0):
             self.peak = max(self.peak, self._now())
 
     def _now(self) -> int:
-        import psutil
+        me = psutil.Process()
+        return sum(_own_bytes(process.pid) for process in (me, *me.children(recursive=True)))
 
-        total = 0
-        process = psutil.Process()
-        for one in (process, *process.children(recursive=True)):
-            try:
-                total += one.memory_full_info().pss
-            except psutil.Error:
-                continue
-        return total
+
+def _own_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
 
 
 def bare_rate(tokenizer: Any, path: Path, most: int = 20_000) -> float:
@@ -176,6 +181,7 @@ def measure(folder: str, data: Path | None, rows: int, workers: int, results: An
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "rows.jsonl"
         write_rows(path, repeated_rows(data) if data else made_rows(), rows)
+        before = bare_rate(tokenizer, path)
         with PeakMemory() as memory:
             start = time.perf_counter()
             prepared = prepare(
@@ -189,18 +195,9 @@ def measure(folder: str, data: Path | None, rows: int, workers: int, results: An
                 notify=lambda line: None,
             )
             seconds = time.perf_counter() - start
-        bare = bare_rate(tokenizer, path)  # afterwards: its threads would make the fork above warn
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        results.put(
-            (
-                rows / seconds,
-                bare,
-                memory.peak - memory.before,
-                own,
-                prepared.report.rows_kept,
-                prepared.report.proved_fully,
-            )
-        )
+        bare = max(before, bare_rate(tokenizer, path))
+        report = prepared.report
+        results.put((rows / seconds, bare, memory.peak - memory.before, report.rows_kept, report.proved_fully))
 
 
 def main() -> None:
@@ -211,7 +208,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     print(
-        f"{'tokenizer':16} {'rows':>9} {'prepare/s':>10} {'bare/s':>9} {'ratio':>6} {'peak above start MiB':>21} {'parent max MiB':>15} {'kept':>9} {'proved':>7}"
+        f"{'tokenizer':16} {'rows':>9} {'prepare/s':>10} {'bare/s':>8} {'ratio':>6} {'anonymous MiB':>14} {'proved':>7}"
     )
     for folder in asked.tokenizer:
         for rows in asked.rows:
@@ -219,12 +216,11 @@ def main() -> None:
             results = context.Queue()
             process = context.Process(target=measure, args=(folder, asked.data, rows, asked.workers, results))
             process.start()
-            rate, bare, above, own, kept, proved = results.get()
+            rate, bare, above, kept, proved = results.get()
             process.join()
-            print(
-                f"{Path(folder).name:16} {rows:9,} {rate:10,.0f} {bare:9,.0f} {rate / bare:6.2f} {above / 2**20:21,.0f} {own / 2**20:15,.0f} {kept:9,} {proved:7,}"
-            )
-            sys.stdout.flush()
+            assert kept == rows
+            figures = f"{rate:10,.0f} {bare:8,.0f} {rate / bare:6.2f} {above / 2**20:14,.0f} {proved:7,}"
+            print(f"{Path(folder).name:16} {rows:9,} {figures}", flush=True)
 
 
 if __name__ == "__main__":

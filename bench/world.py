@@ -85,7 +85,9 @@ def make_llama(
     """A Llama with random weights, saved; returns its number of parameters."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary,

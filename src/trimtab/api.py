@@ -67,6 +67,9 @@ def train(
     check_output(run_dir, resume=resume)
     tracker_names(settings.training.report_to)
 
+    from trimtab.model.libraries import import_libraries
+
+    import_libraries(adapter=settings.adapter is not None)
     from trimtab.model.device import describe, find_device
     from trimtab.report.planned import plan_lines
     from trimtab.train.processes import Processes
@@ -83,6 +86,8 @@ def train(
 
     for notice in loaded.notices:
         notify(notice)
+    if settings.training.fsdp and processes.count == 1:
+        notify("fsdp: there is one process, so there is nothing to shard; start several with torchrun")
     try:
         tokenizer, data = _prepare(settings, processes, notify)
         made_plan = _plan(loaded, data, describe(device, processes.count), notify)

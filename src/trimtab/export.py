@@ -62,7 +62,7 @@ def export_run(
     reread = AutoModelForCausalLM.from_pretrained(target, dtype=written, device_map={"": device})
     base = config.model.name_or_path
     if config.adapter is None:
-        what = "(every weight was trained)"
+        what = "its own weights (full fine-tuning leaves nothing to merge)"
     elif config.model.load_in_4bit:
         what = f"the dequantised 4-bit {base} that the adapter was trained on"
     else:

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from support import chat_tokenizers as t
 
 from trimtab.data.encode import Encoder
+from trimtab.data.examples import ExampleRules
 from trimtab.data.formats import Layout
-from trimtab.data.loss_mask import SpanFinder, mark_by_generation, mark_by_prefixes
+from trimtab.data.loss_mask import mark_by_generation, mark_by_prefixes
 from trimtab.data.row import Row, place_of
+from trimtab.data.span_finder import SpanFinder
 from trimtab.data.template import find_template
 from trimtab.data.tokenize import TextTokenizer
 
@@ -31,6 +33,7 @@ WORDS = st.sampled_from(
         "x=3;",
         "\n",
         "\n\n",
+        " ",
         "**b**",
         "你好",
         "ä",
@@ -47,7 +50,6 @@ WORDS = st.sampled_from(
         "fin.",
         "def\tf():",
     ]
-    + [" "]
 )
 TEXT = st.lists(WORDS, min_size=1, max_size=12).map(" ".join) | st.text(
     st.characters(exclude_categories=("Cs", "Cc", "Co", "Cn"), exclude_characters="\ufeff"), min_size=1, max_size=20
@@ -79,12 +81,9 @@ def encoder(backend: Any, template: str | None, *, is_fast: bool = True) -> Enco
     found, _ = find_template(made, None, starts_with_bos=tokenizer.starts_with_bos, end_tokens=tokenizer.added_texts)
     return Encoder(
         {0: Layout("messages", {"messages": "messages"})},
-        tokenizer,
+        ExampleRules(tokenizer, 10**6, "cut", None),
         SpanFinder(found, is_fast=is_fast),
-        10**6,
-        "cut",
         False,
-        None,
     )
 
 
@@ -116,7 +115,7 @@ def test_targets_decode_to_the_answers(key: tuple[str, str], pairs: list[tuple[s
     starts = np.flatnonzero(fast.is_target & ~np.concatenate([[False], fast.is_target[:-1]]))
     ends = np.flatnonzero(fast.is_target & ~np.concatenate([fast.is_target[1:], [False]])) + 1
     assert len(starts) == len(pairs)
-    tokenizer = ENCODERS[key].tokenizer
+    tokenizer = ENCODERS[key].rules.tokenizer
     for (_, answer), start, end in zip(pairs, starts, ends, strict=True):
         assert bare(tokenizer.decode(fast.input_ids[start:end])) == bare(answer + ENDS[key[1]])
         assert tokenizer.decode(fast.input_ids[end - 1 : end]).strip() == ENDS[key[1]]

@@ -20,7 +20,7 @@ class Conflict:
 
 def conflicts(config: RunConfig) -> list[Conflict]:
     """Every pair of requests that contradict each other."""
-    return [*_precision(config), *_four_bit(config), *_evaluation(config), *_layers(config)]
+    return [*_precision(config), *_four_bit(config), *_sharding(config), *_evaluation(config), *_layers(config)]
 
 
 def _precision(config: RunConfig) -> Iterator[Conflict]:
@@ -39,6 +39,23 @@ def _four_bit(config: RunConfig) -> Iterator[Conflict]:
             "4-bit weights cannot be trained (a step is far smaller than the gap between two 4-bit values), "
             "and adapter: none "
             "leaves nothing else to train; give an adapter (adapter: {r: 8}) or set load_in_4bit: false",
+        )
+
+
+def _sharding(config: RunConfig) -> Iterator[Conflict]:
+    if not config.training.fsdp:
+        return
+    if config.model.load_in_4bit:
+        yield Conflict(
+            ("training.fsdp", "model.load_in_4bit"),
+            "4-bit weights cannot be sharded: their constants do not split with them; a 4-bit base is small, "
+            "so leave fsdp out (each process then holds all of it), or load the base in 16 bits",
+        )
+    if "8bit" in config.training.optim or "paged" in config.training.optim:
+        yield Conflict(
+            ("training.optim", "training.fsdp"),
+            f"{config.training.optim} cannot work on sharded parameters; use adamw_torch_fused, "
+            "whose state fsdp shards as well",
         )
 
 

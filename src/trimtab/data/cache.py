@@ -39,7 +39,8 @@ def writable_cache(folder: Path, notify: Callable[[str], None]) -> Path:
     except OSError as error:
         instead = Path(tempfile.mkdtemp(prefix="trimtab-cache-"))
         notify(
-            f"The cache folder {folder} cannot be written to ({error.strerror}); prepared data goes to {instead}. data.cache_dir or TRIMTAB_CACHE names another."
+            f"The cache folder {folder} cannot be written to ({error.strerror}); prepared data goes to "
+            f"{instead}. data.cache_dir or TRIMTAB_CACHE names another."
         )
         return instead
     return folder
@@ -78,7 +79,8 @@ def new_store(cache: Path) -> Iterator[Path]:
             raise
         written = sum(file_sizes(folder).values())
         raise OutputError(
-            f"No room left in {cache} after {written / 2**20:,.0f} MiB of prepared data. Trimtab stores 5 bytes per token. "
+            f"No room left in {cache} after {written / 2**20:,.0f} MiB of prepared data. Trimtab stores 5 "
+            "bytes per token. "
             "Free some room, or name another folder as data.cache_dir."
         ) from None
     finally:

@@ -1,7 +1,9 @@
-"""A conversation in one shape, whatever dialect the file spoke: OpenAI `messages`, ShareGPT, typed parts, tool calls."""
+"""A conversation in one shape, whatever dialect the file spoke: OpenAI `messages`, ShareGPT, typed parts,
+tool calls."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -137,7 +139,7 @@ def _read_part(part: Any, index: int) -> str:
     text = next((part[k] for k in ("text", "value", "content") if isinstance(part.get(k), str)), None)
     if kind not in ("text", "input_text", "output_text") or text is None:
         raise RowProblem(f"a content part of type {kind!r}", f"message {index}; only text parts can be trained on")
-    return text
+    return str(text)
 
 
 def _read_weight(raw: Mapping[str, Any], index: int) -> bool | None:
@@ -178,10 +180,8 @@ def _as_call(call: Any) -> dict[str, Any] | None:
         return None
     arguments = function.get("arguments", function.get("parameters"))
     if isinstance(arguments, str):
-        try:
+        with contextlib.suppress(json.JSONDecodeError):  # some rows carry free text; templates print it
             arguments = json.loads(arguments)
-        except json.JSONDecodeError:
-            pass  # some rows carry free text; templates print it
     clean = _without_nulls(arguments) if arguments is not None else {}
     made = {"type": "function", "function": {"name": function["name"], "arguments": clean}}
     if isinstance(call.get("id"), str):

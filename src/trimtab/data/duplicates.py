@@ -58,7 +58,8 @@ def ngram_hashes(ids: NDArray[np.int32]) -> Hashes:
 
 @dataclass(frozen=True)
 class _Index:
-    """Informative n-grams of the validation rows: `hashes` sorted; n-gram g belongs to rows[borders[g]:borders[g+1]]."""
+    """Informative n-grams of the validation rows: `hashes` sorted; n-gram g belongs to
+    rows[borders[g]:borders[g+1]]."""
 
     hashes: Hashes
     borders: NDArray[np.int64]
@@ -70,7 +71,8 @@ class _Index:
 
 
 def near_duplicates(validation: TokenStore, train: TokenStore) -> tuple[NDArray[np.int64], int]:
-    """Validation rows (ascending) that are near duplicates of a train row, and how many validation rows were looked at."""
+    """Validation rows (ascending) that are near duplicates of a train row, and how many validation rows were
+    looked at."""
     looked_at = np.unique(np.linspace(0, len(validation) - 1, min(len(validation), MOST_ROWS)).astype(np.int64))
     index = _build_index(validation, looked_at)
     if not len(index.hashes):
@@ -98,7 +100,7 @@ def _build_index(validation: TokenStore, rows: NDArray[np.int64]) -> _Index:
     owners = np.repeat(np.arange(len(rows), dtype=np.int64), [len(h) for h in per_row])
     flat = np.concatenate(per_row) if per_row else np.zeros(0, np.uint64)
     order = np.argsort(flat, kind="stable")
-    hashes, starts, counts = np.unique(flat[order], return_index=True, return_counts=True)
+    hashes, counts = np.unique(flat[order], return_counts=True)
     informative = counts <= max(COMMON_ROWS, int(COMMON_SHARE * len(rows)))
     kept = owners[order][np.repeat(informative, counts)]
     borders = np.concatenate([[0], np.cumsum(counts[informative])]).astype(np.int64)

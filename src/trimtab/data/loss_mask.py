@@ -11,16 +11,14 @@ Two ways lead to the same spans, and tests hold them equal:
 A span ends with the token that ends the turn: the first added token right after the assistant's text. White space
 after that is not a target. Each span must hold the assistant's text: a template that drops it is refused.
 
-`SpanFinder` proves a conversation in full once per *shape* (roles, which texts are empty, which turns are trained) and
-then finds the spans of its like with one render, by invisible marks around the answers; a template can tell contents
-apart only by constants that it names, and a content in which one of them occurs is proved in full.
+`span_finder.py` applies them to many rows.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from trimtab.data.row import RowProblem
@@ -29,10 +27,6 @@ from trimtab.data.template import ChatTemplate
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]] | None
 
-_OPEN, _CLOSE = (
-    "\ue0f0",
-    "\ue0f1",
-)  # private use: no text has a reason to hold them, and one that does is proved in full
 _SHOWN_CHARS = 60
 
 TURN_CHANGES = "renders a turn differently once the conversation goes on"
@@ -61,10 +55,6 @@ class Marked:
     text: str
     spans: list[Span]
     was_proved: bool = True
-
-
-class FastPathRefuted(Exception):
-    """A sampled row differs between one marked render and the full proof: the short way is not safe here."""
 
 
 # --- the two ways ----------------------------------------------------------------------------------------------
@@ -99,7 +89,8 @@ def mark_by_prefixes(template: ChatTemplate, messages: Messages, tools: Tools, w
 def _end_of_prefix(template: ChatTemplate, whole: str, through: str, start: int, index: int) -> int:
     if whole.startswith(through):
         return len(through)
-    # Some templates close a finished conversation with one more end token (Phi-3): not part of any turn, if the turn has its own end.
+    # Some templates close a finished conversation with one more end token (Phi-3): not part of any turn, if the
+    # turn has its own end.
     turns = through.rstrip().removesuffix(template.eos_token) if template.eos_token else through
     if len(turns) > start and whole.startswith(turns) and _ends_with_token(template, turns.rstrip()):
         return len(turns)
@@ -139,7 +130,8 @@ def mark_by_generation(template: ChatTemplate, messages: Messages, tools: Tools,
 
 
 def _lead_outside_prompt(template: ChatTemplate) -> str:
-    """White space that the template marks as generated although its generation prompt already writes it (Qwen2.5's training template)."""
+    """White space that the template marks as generated although its generation prompt already writes it
+    (Qwen2.5's training template)."""
     ask, answer = {"role": "user", "content": "zqask"}, {"role": "assistant", "content": "zqanswer"}
     try:
         prompt = template.render([ask], None, prompt=True)
@@ -185,7 +177,8 @@ def _turn_span(
 
 
 def _closes_turns(template: ChatTemplate, token: str) -> bool:
-    """The token also stands after an answer that nothing follows: it ends turns, and does not begin the next one."""
+    """The token also stands after an answer that nothing follows: it ends turns, and does not begin the next
+    one."""
     try:
         text = template.render(
             [{"role": "user", "content": "zqask"}, {"role": "assistant", "content": "zqanswer"}], None
@@ -211,19 +204,21 @@ def _end_of_content(template: ChatTemplate, said: str, message: Mapping[str, Any
         if not _holds(said, core):
             raise _dropped(template, core, said, index)
         stripped = said.rstrip()
-        last = None
-        for last in template.end_token.finditer(stripped):
-            pass
-        return last.start() if last and last.end() == len(stripped) else len(stripped)
+        return _start_of_end(template, stripped)
     position = said.find(core)
     if position >= 0:
         return position + len(core)
     if not _holds(said, core):
         raise _dropped(template, core, said, index)
-    # the words are there, spaced otherwise (thinking that the template lays out anew): the end is the last added token
+    # the words are there, spaced otherwise (thinking that the template lays out anew): the end is the last
+    # added token
     stripped = said.rstrip()
-    ends = [m for m in template.end_token.finditer(stripped) if m.end() == len(stripped)]
-    return ends[-1].start() if ends else len(stripped)
+    return _start_of_end(template, stripped)
+
+
+def _start_of_end(template: ChatTemplate, text: str) -> int:
+    """Where the added token begins that `text` ends with; its length where there is none."""
+    return next((m.start() for m in template.end_token.finditer(text) if m.end() == len(text)), len(text))
 
 
 def _leaf_texts(value: Any) -> list[str]:
@@ -269,7 +264,8 @@ def _not_a_prefix(
     around = max(0, at - 20)
     return RowProblem(
         f"the chat template ({template.where}) {kind}",
-        f"message {index + 1}: {what} render {_show(part[around:])} where the whole conversation has {_show(whole[around:])}",
+        f"message {index + 1}: {what} render {_show(part[around:])} where the whole conversation has "
+        f"{_show(whole[around:])}",
     )
 
 
@@ -278,129 +274,3 @@ def _dropped(template: ChatTemplate, text: str, said: str, index: int) -> RowPro
         f"the chat template ({template.where}) drops or rewrites what the assistant says",
         f"message {index + 1}: {_show(text)} is not in what it renders for the turn, {_show(said)}",
     )
-
-
-# --- one render for the likes of what was proved ---------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Proof:
-    """What the proof of a shape fixed: the template's text around each wanted answer."""
-
-    heads: list[str]
-    """Between the end of the previous message's text and the span."""
-    leads: list[str]
-    tails: list[str]
-    spans: list[Span]
-
-
-@dataclass
-class SpanFinder:
-    """Marks conversations of one template. `check_every`: each so many-th row of a proved shape is proved in full too."""
-
-    template: ChatTemplate
-    is_fast: bool = True
-    check_every: int = 64
-    _proofs: dict[tuple[Any, ...], _Proof | None] = field(default_factory=dict)
-    _seen: int = 0
-
-    def __post_init__(self) -> None:
-        self.prove = mark_by_generation if self.template.has_generation_marks else mark_by_prefixes
-
-    def mark(self, messages: Messages, tools: Tools, wanted: Sequence[int]) -> Marked:
-        """The rendered conversation and the spans of the messages `wanted`.
-
-        Raises:
-            RowProblem: see the two ways.
-            FastPathRefuted: a check of the fast path failed.
-        """
-        try:
-            return self._mark(messages, tools, wanted)
-        except RowProblem as problem:
-            if (
-                (TURN_CHANGES in problem.kind or PROMPT_DIFFERS in problem.kind)
-                and len(wanted) > 1
-                and self._passes(messages, tools, wanted[-1:])
-            ):
-                raise RowProblem(f"{problem.kind}; {LAST_PASSES}", problem.detail) from None
-            raise
-
-    def _passes(self, messages: Messages, tools: Tools, wanted: Sequence[int]) -> bool:
-        try:
-            self.prove(self.template, messages, tools, wanted)
-        except RowProblem:
-            return False
-        return True
-
-    def _mark(self, messages: Messages, tools: Tools, wanted: Sequence[int]) -> Marked:
-        if not self.is_fast or not self._is_passed_through(messages):
-            return self.prove(self.template, messages, tools, wanted)
-        shape = (tuple((m["role"], bool(m["content"].strip())) for m in messages), tuple(wanted), bool(tools))
-        proof = self._proofs.get(shape)
-        if proof is None:
-            proved = self.prove(self.template, messages, tools, wanted)
-            if shape not in self._proofs:
-                self._proofs[shape] = _learn(messages, wanted, proved)
-            return proved
-        found = _mark_fast(self.template, messages, tools, wanted, proof)
-        self._seen += 1
-        if found is None or self._seen % self.check_every == 0:
-            proved = self.prove(self.template, messages, tools, wanted)
-            if found is not None and (found.text, found.spans) != (proved.text, proved.spans):
-                raise FastPathRefuted
-            return proved
-        return found
-
-    def _is_passed_through(self, messages: Messages) -> bool:
-        contained, equal = self.template.inspected
-        for message in messages:
-            text = message["content"]
-            if len(message) != 2 or text in equal or _OPEN in text or _CLOSE in text:
-                return False
-            if contained is not None and contained.search(text):
-                return False
-            if message["role"] == "assistant" and text != text.strip():
-                return False
-        return True
-
-
-def _learn(messages: Messages, wanted: Sequence[int], proved: Marked) -> _Proof | None:
-    """The template's text around each answer, from a proved conversation; None where the answer is not there word for word."""
-    heads, leads, tails = [], [], []
-    for index, span in zip(wanted, proved.spans, strict=True):
-        core = messages[index]["content"]
-        said = proved.text[span.start : span.end]
-        position = said.find(core)
-        before = messages[index - 1]["content"].strip() if index else ""
-        head = proved.text[: span.start].rfind(before) if before else -1
-        if position < 0 or not core or head < 0:
-            return None
-        heads.append(proved.text[head + len(before) : span.start])
-        leads.append(said[:position])
-        tails.append(said[position + len(core) :])
-    return _Proof(heads, leads, tails, proved.spans)
-
-
-def _mark_fast(
-    template: ChatTemplate, messages: Messages, tools: Tools, wanted: Sequence[int], proof: _Proof
-) -> Marked | None:
-    """One render with marks around the wanted answers; None where anything is not as in the proof."""
-    marked = list(messages)
-    for index in wanted:
-        marked[index] = {"role": messages[index]["role"], "content": f"{_OPEN}{messages[index]['content']}{_CLOSE}"}
-    pieces = re.split(f"[{_OPEN}{_CLOSE}]", template.render(marked, tools))
-    if len(pieces) != 2 * len(wanted) + 1:
-        return None
-    spans, position = [], 0
-    for number, index in enumerate(wanted):
-        between, said, after = pieces[2 * number : 2 * number + 3]
-        head, lead, tail = proof.heads[number], proof.leads[number], proof.tails[number]
-        if said != messages[index]["content"] or not between.endswith(head + lead) or not after.startswith(tail):
-            return None
-        start = position + len(between)
-        position = start + len(said)
-        learnt = proof.spans[number]
-        spans.append(
-            Span(start - len(lead), position + len(tail), learnt.is_ended, learnt.was_extended, learnt.opening)
-        )
-    return Marked("".join(pieces), spans, was_proved=False)

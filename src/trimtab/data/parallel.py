@@ -19,13 +19,15 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 
-from trimtab.data.encode import EncodedChunk, Encoder
+from trimtab.data.encode import Encoder
+from trimtab.data.examples import EncodedChunk
 from trimtab.data.row import Row
 from trimtab.errors import DataError
 
 CHUNK_ROWS = 256
 _SERIAL_CHUNKS = 4
-"""Below about a thousand rows a pool costs more than it saves. These chunks also prove the common shapes once for all workers."""
+"""Below about a thousand rows a pool costs more than it saves. These chunks also prove the common shapes once
+for all workers."""
 
 _encoder: Encoder | None = None
 
@@ -78,7 +80,8 @@ def _forked_pool(encoder: Encoder, workers: int) -> ProcessPoolExecutor:
     global _encoder
     _encoder = encoder
     before = os.environ.get("TOKENIZERS_PARALLELISM")
-    # set while forking only: tokenizers' own fork handler then switches its threads off in the child, and says nothing
+    # set while forking only: tokenizers' own fork handler then switches its threads off in the child, and says
+    # nothing
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:
         pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"), initializer=_become_worker)

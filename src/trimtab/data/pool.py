@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.data.encode import EncodedChunk
+from trimtab.data.examples import EncodedChunk
 from trimtab.data.row import split_place
 from trimtab.data.store import PoolWriter
 from trimtab.data.tally import Tally

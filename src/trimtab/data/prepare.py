@@ -1,6 +1,6 @@
 """From `data:` to two token stores: the data stage from end to end.
 
-resolve -> recognise -> (cached?) -> read, parse, render, mark, tokenise, cut -> split -> duplicates -> report -> publish
+resolve -> recognise -> (cached?) -> read, parse, render, mark, tokenise, cut -> split -> duplicates -> report
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import numpy as np
 
 from trimtab.data import cache as store_cache
 from trimtab.data.encode import Encoder
+from trimtab.data.examples import ExampleRules
 from trimtab.data.formats import Layout, recognise
-from trimtab.data.loss_mask import FastPathRefuted, SpanFinder
 from trimtab.data.parallel import encode_in_order
 from trimtab.data.pool import Pool
 from trimtab.data.row import Row, RowProblem, place_of
 from trimtab.data.source import Source, held_out_sources, resolve_sources
+from trimtab.data.span_finder import FastPathRefuted, SpanFinder
 from trimtab.data.split import held_out_rows, validation_size
 from trimtab.data.store import PoolWriter, TokenStore
 from trimtab.data.summary import data_error, short_names, summarise
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 Notify = Callable[[str], None]
 
 AUTO_MAX_LENGTH = 2048
-"""The most that `max_length: auto` gives: activations grow with the longest row, and instruction rows beyond it are rare."""
+"""The most that `max_length: auto` gives: activations grow with the longest row, and instruction rows beyond
+it are rare."""
 _PEEKED_ROWS = 64
 
 
@@ -114,12 +116,9 @@ def prepare(
 
     encoder = Encoder(
         layouts=inputs.layouts,
-        tokenizer=text_tokenizer,
+        rules=ExampleRules(text_tokenizer, limit, config.overflow, vocab_size),
         finder=SpanFinder(template) if template else None,
-        limit=limit,
-        overflow=config.overflow,
         last_turn_only=config.train_on_turns == "last",
-        vocab_size=vocab_size,
     )
     with store_cache.new_store(cache) as folder:
         pool = _encode(inputs, encoder, folder, workers, tell)
@@ -182,7 +181,9 @@ def _resolve(config: DataConfig, tell: Notify) -> _Inputs:
             raise DataError(
                 f"{source.name}: {problem.kind}: {problem.detail}. None of its first {len(first)} rows can be read."
             )
-        layouts[index], lines = recognise(columns, format=config.format, overrides=config.columns, source=source.name)
+        layouts[index], lines = recognise(
+            columns, format_name=config.format, overrides=config.columns, source=source.name
+        )
         for line in lines:
             tell(line)
         in_lists = layouts[index].format == "prompt_completion" and any(
@@ -246,7 +247,8 @@ def _encode(inputs: _Inputs, encoder: Encoder, folder: Path, workers: int, tell:
         assert encoder.finder is not None
         encoder.finder.is_fast = False
         tell(
-            "The chat template looks into its texts in a way that was not foreseen: every row is proved in full (slower, same result)."
+            "The chat template looks into its texts in a way that was not foreseen: every row is proved in "
+            "full (slower, same result)."
         )
         return _encode(inputs, encoder, folder, workers, tell)
     pool.writer.close()

@@ -102,8 +102,10 @@ def _encoding_error(path: Path) -> DataError:
             except UnicodeDecodeError as error:
                 before = line[max(0, error.start - 30) : error.start].decode("utf-8", "replace")
                 return DataError(
-                    f"{path}:{number}: byte 0x{line[error.start]:02x} (byte {offset + error.start:,} of the file, after "
-                    f"{before!r}) is not UTF-8; the file looks like Latin-1 or Windows-1252. Data files must be UTF-8. "
+                    f"{path}:{number}: byte 0x{line[error.start]:02x} (byte {offset + error.start:,} of the "
+                    "file, after "
+                    f"{before!r}) is not UTF-8; the file looks like Latin-1 or Windows-1252. Data files must "
+                    "be UTF-8. "
                     f"Convert it: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}"
                 )
             offset += len(line)
@@ -288,7 +290,8 @@ def _read_csv(path: Path, suffix: str) -> Iterator[NumberedRow]:
                         reader.line_num,
                         RowProblem(
                             "a CSV row has not as many cells as the header",
-                            f"{len(cells)} cells, header has {len(header)} ({', '.join(header)}); an unquoted {delimiter!r} or line break?",
+                            f"{len(cells)} cells, header has {len(header)} ({', '.join(header)}); an unquoted "
+                            f"{delimiter!r} or line break?",
                         ),
                     )
                     continue

@@ -9,8 +9,9 @@ from typing import Any
 _LINE_BITS = 40
 
 
-class RowProblem(Exception):
-    """A row that cannot be understood. `kind` is equal for rows with the same fault; `detail` is this row's own."""
+class RowProblem(Exception):  # noqa: N818 - a row's fault, collected; never seen by a caller as an error
+    """A row that cannot be understood. `kind` is equal for rows with the same fault; `detail` is this row's
+    own."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(kind, detail)
@@ -18,7 +19,7 @@ class RowProblem(Exception):
         self.detail = detail
 
 
-class RowDropped(Exception):
+class RowDropped(Exception):  # noqa: N818 - not an error: the row is counted
     """A row that is understood and has nothing to learn from, with the reason that the report counts it under."""
 
     def __init__(self, reason: str) -> None:

@@ -96,7 +96,7 @@ def resolve_sources(
             sources += _folder_sources(path, split, notify)
         elif path.exists():
             sources.append(FileSource(path))
-        elif matches := sorted(glob.glob(str(path))):
+        elif matches := sorted(glob.glob(str(path))):  # noqa: PTH207 - the pattern may be absolute
             sources += [FileSource(Path(match)) for match in matches if Path(match).is_file()]
         elif _could_be_on_hub(name):
             sources.append(hub_source(name, subset, split))
@@ -170,7 +170,7 @@ def held_out_sources(names: str | Sequence[str], *, subset: str | None) -> list[
         try:
             if (path / "dataset_dict.json").exists():
                 return [_saved_dataset(path, split)]
-            if not path.exists() and not glob.glob(str(path)) and _could_be_on_hub(names):
+            if not path.exists() and _could_be_on_hub(names):
                 return [hub_source(names, subset, split)]
         except DataError:
             continue
@@ -198,7 +198,7 @@ def hub_source(name: str, subset: str | None, split: str) -> Source:
     """A set on the Hugging Face Hub (or a folder in its layout), through `datasets`: no code of the set is run.
 
     Raises:
-        DataError: neither a path nor a Hub set has this name, the Hub is out of reach, or the subset or split is not there.
+        DataError: no path and no Hub set has this name, the Hub is out of reach, or subset or split is not there.
     """
     from datasets import load_dataset
 
@@ -207,8 +207,10 @@ def hub_source(name: str, subset: str | None, split: str) -> Source:
     except Exception as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{name!r} is neither a file nor a folder here ({Path(name).absolute()}), and the Hub did not give a set of "
-            f"that name: {type(error).__name__}: {first_line[:300]}. Check the spelling, data.subset={subset!r} and "
+            f"{name!r} is neither a file nor a folder here ({Path(name).absolute()}), and the Hub did not give "
+            "a set of "
+            f"that name: {type(error).__name__}: {first_line[:300]}. Check the spelling, "
+            f"data.subset={subset!r} and "
             f"data.split={split!r}; without a network give a path."
         ) from None
     return ArrowSource(name, dataset)

@@ -27,7 +27,8 @@ def validation_size(rule: float | str, rows: int) -> tuple[int, str]:
         size = min(max(round(rows * AUTO_SHARE), AUTO_FEWEST), AUTO_MOST)
         return (
             size,
-            f"auto: {AUTO_SHARE:.0%} of {rows:,} rows, at least {AUTO_FEWEST} and at most {AUTO_MOST}, chosen by the seed",
+            f"auto: {AUTO_SHARE:.0%} of {rows:,} rows, at least {AUTO_FEWEST} and at most {AUTO_MOST}, chosen "
+            "by the seed",
         )
     share = float(rule)
     if not 0 < share < 1:
@@ -44,7 +45,8 @@ def validation_size(rule: float | str, rows: int) -> tuple[int, str]:
 
 
 def held_out_rows(seed: int, rows: int, size: int) -> NDArray[np.int64]:
-    """`size` of `rows` indices, ascending. Each row gets a pseudo-random key (SplitMix64); the smallest keys are held out."""
+    """`size` of `rows` indices, ascending. Each row gets a pseudo-random key (SplitMix64); the smallest keys
+    are held out."""
     keys = _mix(np.arange(rows, dtype=np.uint64) + _mix(np.array([seed % (1 << 64)], dtype=np.uint64)))
     return np.sort(np.argsort(keys, kind="stable")[:size]).astype(np.int64)
 

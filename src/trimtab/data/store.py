@@ -30,7 +30,8 @@ _SPLIT_FILES = {"starts": "<i8", "lengths": "<i4", "target_counts": "<i4", "plac
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example of T tokens. Loss is taken on predicting `input_ids[t]` from t-1 wherever `is_target[t]`; never at 0."""
+    """One example of T tokens. Loss is taken on predicting `input_ids[t]` from t-1 wherever `is_target[t]`;
+    never at 0."""
 
     input_ids: NDArray[np.int32]
     is_target: NDArray[np.bool_]

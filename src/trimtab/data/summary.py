@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.data.duplicates import NEAR_SHARE, contained, near_duplicates, repeated
-from trimtab.data.encode import CUT, CUT_BARE, NO_TARGET, TOO_LONG, Encoder
+from trimtab.data.encode import Encoder
+from trimtab.data.examples import CUT, CUT_BARE, NO_TARGET, TOO_LONG
 from trimtab.data.loss_mask import LAST_PASSES, PROMPT_DIFFERS, TURN_CHANGES
 from trimtab.data.pool import Pool
 from trimtab.data.source import Source
@@ -18,6 +20,8 @@ from trimtab.records.data import DataReport, LengthCount, RowCount, SourceCount,
 
 _FIRST = 5
 
+Rows = NDArray[np.int64]
+
 
 def short_names(sources: Sequence[Source]) -> list[str]:
     """File names, where these differ; else whole paths."""
@@ -26,14 +30,19 @@ def short_names(sources: Sequence[Source]) -> list[str]:
 
 
 _REMEDIES = {
-    LAST_PASSES: "The model would be trained on turns that it never sees so when it answers. Give data.train_on_turns=last (only the last answer of each "
-    "conversation is a target), or a data.chat_template with {% generation %} marks around the assistant's text.",
-    TURN_CHANGES: "The model would be trained on turns that it never sees so when it answers. Give a data.chat_template that renders each turn "
-    "alike wherever it stands, or one with {% generation %} marks around the assistant's text.",
-    PROMPT_DIFFERS: "When it is asked to answer, the model would see something that no training row has. Give a data.chat_template whose generation "
-    "prompt is how its answers begin, or one with {% generation %} marks around the assistant's text.",
-    "marks not one": "Each assistant turn needs one {% generation %} block. Correct the template, or remove its marks: then prefixes are compared.",
-    "drops or rewrites": "Those words would never be learnt. Give a data.chat_template that renders them, or remove them from the rows.",
+    LAST_PASSES: "The model would be trained on turns that it never sees so when it answers. "
+    "Give data.train_on_turns=last (only the last answer of each conversation is a target), or a data.chat_template "
+    "with {% generation %} marks around the assistant's text.",
+    TURN_CHANGES: "The model would be trained on turns that it never sees so when it answers. "
+    "Give a data.chat_template that renders each turn alike wherever it stands, or one with {% generation %} marks "
+    "around the assistant's text.",
+    PROMPT_DIFFERS: "When it is asked to answer, the model would see something that no training row has. "
+    "Give a data.chat_template whose generation prompt is how its answers begin, or one with {% generation %} marks "
+    "around the assistant's text.",
+    "marks not one": "Each assistant turn needs one {% generation %} block. Correct the template, or remove "
+    "its marks: then prefixes are compared.",
+    "drops or rewrites": "Those words would never be learnt. Give a data.chat_template that renders them, or "
+    "remove them from the rows.",
     "not valid JSON": "Each line must be one whole JSON object (JSON Lines), or the file one array of objects.",
     "do not decode": "The targets would not teach the answer. Use the tokenizer that belongs to the model.",
     "outside the vocabulary": "The model has no embedding for it. Tokenise with the model's own tokenizer.",
@@ -46,10 +55,12 @@ def data_error(pool: Pool, names: list[str], encoder: Encoder, vocab_size: int |
     if pool.problems.total():
         return _malformed(pool, names)
     if vocab_size is not None and pool.largest_id >= vocab_size:
-        token = encoder.tokenizer.decode([pool.largest_id])
+        token = encoder.rules.tokenizer.decode([pool.largest_id])
         return DataError(
-            f"The tokenizer gives the id {pool.largest_id:,} ({token!r}), but the model has embeddings for ids below {vocab_size:,}. "
-            "Training would read beyond the embedding. Use the model's own tokenizer, or a chat template without new tokens."
+            f"The tokenizer gives the id {pool.largest_id:,} ({token!r}), but the model has embeddings for ids "
+            f"below {vocab_size:,}. "
+            "Training would read beyond the embedding. Use the model's own tokenizer, or a chat template "
+            "without new tokens."
         )
     reasons = "; ".join(pool.dropped.sentences(names)) or "no rows were read"
     if pool.dropped[NO_TARGET] and pool.example:
@@ -60,7 +71,8 @@ def data_error(pool: Pool, names: list[str], encoder: Encoder, vocab_size: int |
     if pool.dropped[CUT_BARE] or pool.dropped[TOO_LONG]:
         longest = int(pool.full_lengths().max(initial=0))
         return DataError(
-            f"No example is left: {reasons}. data.max_length is {encoder.limit:,} tokens, the longest row has {longest:,}. Raise data.max_length."
+            f"No example is left: {reasons}. data.max_length is {encoder.rules.limit:,} tokens, the longest "
+            f"row has {longest:,}. Raise data.max_length."
             f"\nThe first example decoded, before cutting, its targets between ⟦ and ⟧:\n{pool.example}"
         )
     return DataError(f"No example is left to train on: {reasons}. Give rows with an answer in them.")
@@ -70,7 +82,8 @@ def _malformed(pool: Pool, names: list[str]) -> DataError:
     total, read = pool.problems.total(), sum(pool.rows_read)
     lines = pool.problems.sentences(names)
     remedies = list(dict.fromkeys(_remedy(kind) for kind in pool.problems.counts))
-    head = f"{total:,} of {'the first ' if pool.is_hopeless else ''}{read:,} rows cannot be trained on; nothing was prepared."
+    of = "the first " if pool.is_hopeless else ""
+    head = f"{total:,} of {of}{read:,} rows cannot be trained on; nothing was prepared."
     return DataError("\n".join([head, *(f"  {line}" for line in lines), *(text for text in remedies if text)]))
 
 
@@ -125,9 +138,9 @@ def summarise(
         train=_split_count(train),
         validation=_split_count(validation) if validation else None,
         validation_rule=validation_rule,
-        max_length=min(encoder.limit, longest),
+        max_length=min(encoder.rules.limit, longest),
         max_length_rule=max_length_rule,
-        overflow=encoder.overflow,
+        overflow=encoder.rules.overflow,
         lengths=LengthCount(
             mean_tokens=float(lengths.mean()),
             median_tokens=int(np.percentile(lengths, 50)),
@@ -175,35 +188,37 @@ def _mask_words(encoder: Encoder, formats: set[str]) -> str:
     return " + ".join(words)
 
 
-def _row_count(store: TokenStore | None, rows: np.ndarray) -> RowCount:  # type: ignore[type-arg]
+def _row_count(store: TokenStore | None, rows: Rows) -> RowCount:
     return RowCount(count=len(rows), first=tuple(store.place_name(int(r)) for r in rows[:_FIRST]) if store else ())
 
 
 def _example(train: TokenStore, encoder: Encoder) -> str:
-    from trimtab.data.encode import show_targets
+    from trimtab.data.examples import show_targets
 
     first = train.example(0)
-    return show_targets(encoder.tokenizer, first.input_ids, first.is_target)
+    return show_targets(encoder.rules.tokenizer, first.input_ids, first.is_target)
 
 
 def _tell_dropped(
-    pool: Pool, names: list[str], encoder: Encoder, lengths: np.ndarray, rule: str, notify: Callable[[str], None]
-) -> None:  # type: ignore[type-arg]
+    pool: Pool, names: list[str], encoder: Encoder, lengths: NDArray[np.int32], rule: str, notify: Callable[[str], None]
+) -> None:
     for line in pool.dropped.sentences(names):
         notify(f"Dropped {line}.")
-    cut, beyond = pool.events[CUT], int((lengths > encoder.limit).sum())
+    cut, beyond = pool.events[CUT], int((lengths > encoder.rules.limit).sum())
     if not beyond:
         return
     share, longest = beyond / len(lengths), int(lengths.max())
     enough = int(np.percentile(lengths, 99.5, method="higher"))
     what = (
-        f"{cut:,} are cut, {pool.totals.get('answers_cut', 0):,} answers lose tokens ({pool.totals.get('tokens_cut', 0):,} tokens in all), "
+        f"{cut:,} are cut, {pool.totals.get('answers_cut', 0):,} answers lose tokens "
+        f"({pool.totals.get('tokens_cut', 0):,} tokens in all), "
         f"{pool.dropped[CUT_BARE]:,} rows lose every target and are dropped"
-        if encoder.overflow == "cut"
+        if encoder.rules.overflow == "cut"
         else f"{pool.dropped[TOO_LONG]:,} are dropped"
     )
     notify(
-        f"{beyond:,} of {len(lengths):,} rows ({share:.1%}) are longer than {encoder.limit:,} tokens ({rule}): {what}. "
+        f"{beyond:,} of {len(lengths):,} rows ({share:.1%}) are longer than {encoder.rules.limit:,} tokens "
+        f"({rule}): {what}. "
         f"The longest has {longest:,}; data.max_length={enough} keeps 99.5% whole."
     )
 
@@ -219,9 +234,7 @@ def _tell_events(pool: Pool, names: list[str], notify: Callable[[str], None]) ->
         )
 
 
-def _duplicates(
-    train: TokenStore, validation: TokenStore | None, pool: Pool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:  # type: ignore[type-arg]
+def _duplicates(train: TokenStore, validation: TokenStore | None, pool: Pool) -> tuple[Rows, Rows, Rows, int]:
     nothing = np.zeros(0, np.int64)
     digests, places = pool.writer.column("digests"), pool.writer.column("places")
     in_train = digests[np.searchsorted(places, train.places)]
@@ -234,9 +247,9 @@ def _duplicates(
 
 
 def _tell_duplicates(
-    same: np.ndarray,  # type: ignore[type-arg]
-    crossing: np.ndarray,  # type: ignore[type-arg]
-    near: np.ndarray,  # type: ignore[type-arg]
+    same: Rows,
+    crossing: Rows,
+    near: Rows,
     looked_at: int,
     train: TokenStore,
     validation: TokenStore | None,
@@ -245,13 +258,16 @@ def _tell_duplicates(
     if len(same):
         first = ", ".join(train.place_name(int(r)) for r in same[:3])
         notify(
-            f"{len(same):,} train rows ({len(same) / len(train):.1%}) repeat an earlier train row exactly (first: {first}); kept."
+            f"{len(same):,} train rows ({len(same) / len(train):.1%}) repeat an earlier train row exactly "
+            f"(first: {first}); kept."
         )
     if validation is None or not (len(crossing) or len(near)):
         return
     first = ", ".join(validation.place_name(int(r)) for r in [*crossing[:2], *near[:2]])
     sampled = f" (of {looked_at:,} looked at)" if looked_at < len(validation) else ""
     notify(
-        f"{len(crossing):,} of {len(validation):,} validation rows stand in the training data word for word, and {len(near):,} more{sampled} "
-        f"nearly (at least {NEAR_SHARE:.0%} of their rare 5-token runs in one train row; first: {first}). The validation loss will be too good."
+        f"{len(crossing):,} of {len(validation):,} validation rows stand in the training data word for word, "
+        f"and {len(near):,} more{sampled} "
+        f"nearly (at least {NEAR_SHARE:.0%} of their rare 5-token runs in one train row; first: {first}). The "
+        "validation loss will be too good."
     )

@@ -1,17 +1,17 @@
-"""The chat template: found, compiled once, rendered in transformers' own sandbox, and probed for what it can show."""
+"""The chat template: found, compiled once, rendered in transformers' own sandbox, and probed for what it can
+show."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from trimtab.data.conversation import Message
 from trimtab.data.row import RowProblem
 from trimtab.errors import DataError
 
@@ -20,7 +20,8 @@ from trimtab.errors import DataError
 # keep the token it has inside a sentence. Turns other than the assistant's end at the blank line.
 DEFAULT_TEMPLATE = (
     "{%- if starts_with_bos %}{{- bos_token }}{%- endif %}"
-    "{%- if tools %}{{- 'Tools:\\n' }}{%- for tool in tools %}{{- tool | tojson + '\\n' }}{%- endfor %}{{- '\\n' }}{%- endif %}"
+    "{%- if tools %}{{- 'Tools:\\n' }}{%- for tool in tools %}{{- tool | tojson + '\\n' }}{%- endfor %}{{- "
+    "'\\n' }}{%- endif %}"
     "{%- for message in messages %}"
     "{%- if message.role == 'assistant' %}"
     "{{- 'Assistant:' }}"
@@ -37,7 +38,8 @@ DEFAULT_TEMPLATE = (
     "{%- if add_generation_prompt %}{{- 'Assistant:' }}{%- endif %}"
 )
 
-# Templates that print today's date would make the tokens of a run depend on the day it was prepared, and a resumed
+# Templates that print today's date would make the tokens of a run depend on the day it was prepared, and a
+# resumed
 # run would not be the run. This is the date that Llama 3.1's template falls back to.
 _FIXED_DATE = datetime(2024, 7, 26)
 
@@ -68,7 +70,7 @@ class ChatTemplate:
         text: str,
         origin: Origin,
         special_tokens: Mapping[str, str],
-        end_tokens: Sequence[str],
+        end_tokens: Collection[str],
         starts_with_bos: bool,
     ) -> None:
         """`end_tokens` are all texts that are one added token of the tokenizer: what can end a turn.
@@ -95,9 +97,11 @@ class ChatTemplate:
         try:
             self.compiled = _compile_jinja_template(text)
         except TemplateError as error:
-            line = f" (line {error.lineno} of the template)" if getattr(error, "lineno", None) else ""
+            number = getattr(error, "lineno", None)
+            line = f" (line {number} of the template)" if number else ""
             raise DataError(
-                f"The chat template ({self.where}) does not compile: {error}{line}. No conversation can be rendered. "
+                f"The chat template ({self.where}) does not compile: {error}{line}. No conversation can be "
+                "rendered. "
                 "Correct it, or give another as data.chat_template (a path or the Jinja text)."
             ) from None
 
@@ -266,14 +270,14 @@ def template_problem(error: Exception, where: str) -> RowProblem:
     if "system" in lower:
         fix = "Move the system text into the first user turn, or give a data.chat_template that has a system role."
     elif "alternate" in lower:
-        fix = "Merge neighbouring turns of one role and begin with the user, or give a data.chat_template that takes any order."
+        fix = "Merge neighbouring turns of one role, begin with the user, or give another data.chat_template."
     else:
         fix = "Correct the rows, or give another data.chat_template."
     return RowProblem(f"the chat template ({where}) refuses the conversation: {type(error).__name__}: {said}", fix)
 
 
 def find_template(
-    tokenizer: Any, given: str | None, *, starts_with_bos: bool, end_tokens: Sequence[str]
+    tokenizer: Any, given: str | None, *, starts_with_bos: bool, end_tokens: Collection[str]
 ) -> tuple[ChatTemplate, list[str]]:
     """`data.chat_template` if given, else the tokenizer's own, else trimtab's default; and notices.
 
@@ -294,17 +298,21 @@ def find_template(
     elif not own:
         if "eos_token" not in special:
             raise DataError(
-                "The tokenizer has neither a chat template nor an end-of-sequence token, so nothing could end an answer and the model would "
-                "never learn to stop. Set eos_token in tokenizer_config.json, or give data.chat_template with a token that ends turns."
+                "The tokenizer has neither a chat template nor an end-of-sequence token, so nothing could end "
+                "an answer and the model would "
+                "never learn to stop. Set eos_token in tokenizer_config.json, or give data.chat_template with "
+                "a token that ends turns."
             )
         text, origin = DEFAULT_TEMPLATE, "default"
         notices.append(
-            'The tokenizer has no chat template (a base model): conversations are rendered as "User: …", blank line, "Assistant: …'
+            'The tokenizer has no chat template (a base model): conversations are rendered as "User: …", blank '
+            'line, "Assistant: …'
             f'{special["eos_token"]}". data.chat_template gives another.'
         )
     if "strftime_now" in str(text):
         notices.append(
-            f"The chat template prints the current date; it is fixed to {_FIXED_DATE:%d %b %Y} so that preparing again gives the same tokens."
+            f"The chat template prints the current date; it is fixed to {_FIXED_DATE:%d %b %Y} so that "
+            "preparing again gives the same tokens."
         )
     return ChatTemplate(str(text), origin, special, end_tokens, starts_with_bos), notices  # type: ignore[arg-type]
 
@@ -315,7 +323,8 @@ def _given_template(given: str) -> str:
     path = Path(given).expanduser()
     if not path.is_file():
         raise DataError(
-            f"data.chat_template: {path} is not a file, and the value is not Jinja text (no '{{%' or '{{{{' in it). Check the path."
+            f"data.chat_template: {path} is not a file, and the value is not Jinja text (no "
+            f"'{{%' or '{{{{' in it). Check the path."
         )
     try:
         text = path.read_text(encoding="utf-8")
@@ -327,45 +336,7 @@ def _given_template(given: str) -> str:
     found = value.get("chat_template") if isinstance(value, dict) else value
     if not isinstance(found, str):
         raise DataError(
-            f'data.chat_template: {path} has no text under "chat_template". Give a .jinja file or a JSON object with that key.'
+            f'data.chat_template: {path} has no text under "chat_template". Give a .jinja file or a JSON '
+            "object with that key."
         )
     return found
-
-
-def as_text_turns(messages: Sequence[Message]) -> list[Message]:
-    """The same conversation in plain turns, for a template that does not show calls and results.
-
-    A call becomes the assistant's text (as the row wrote it, else as JSON); results in a row become one user turn.
-    """
-    plain: list[Message] = []
-    for message in messages:
-        if message.role == "tool":
-            if plain and plain[-1].role == "user" and plain[-1].extra.get("is_result"):
-                before = plain.pop()
-                plain.append(Message("user", f"{before.content}\n{message.content}", extra={"is_result": True}))
-            else:
-                plain.append(Message("user", message.content, extra={"is_result": True}))
-        elif message.tool_calls:
-            call = message.call_text or "\n".join(
-                json.dumps(c["function"], ensure_ascii=False) for c in message.tool_calls
-            )
-            text = f"{message.content}\n{call}" if message.content.strip() else call
-            plain.append(Message("assistant", text, message.is_trained))
-        else:
-            plain.append(message)
-    return [Message(m.role, m.content, m.is_trained) if "is_result" in m.extra else m for m in plain]
-
-
-def with_tools_as_text(
-    messages: list[Message], tools: Sequence[Mapping[str, Any]], abilities: Abilities
-) -> list[Message]:
-    """The conversation with its tools listed in the system text, or before the first user turn where there is no system role."""
-    listing = "You can call these functions:\n" + "\n".join(
-        json.dumps(t.get("function", t), ensure_ascii=False) for t in tools
-    )
-    target = "system" if abilities.system else "user"
-    for index, message in enumerate(messages):
-        if message.role == target:
-            together = f"{message.content}\n\n{listing}" if target == "system" else f"{listing}\n\n{message.content}"
-            return [*messages[:index], Message(target, together, extra=message.extra), *messages[index + 1 :]]
-    return [Message("system", listing), *messages] if abilities.system else messages

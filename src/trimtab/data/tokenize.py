@@ -38,7 +38,8 @@ class Tokenized:
         self.input_ids: Ids = np.array(encoding.ids, dtype=np.int32)
 
     def range_of(self, start: int, end: int) -> TokenRange:
-        """The tokens that hold any of the characters [start, end). A token that also holds the character before is among them."""
+        """The tokens that hold any of the characters [start, end). A token that also holds the character
+        before is among them."""
         first = next((t for c in range(start, end) if (t := self._encoding.char_to_token(c)) is not None), None)
         last = next(
             (t for c in range(end - 1, start - 1, -1) if (t := self._encoding.char_to_token(c)) is not None), None
@@ -57,7 +58,8 @@ class Tokenized:
 
 
 class TokenizedByPrefix:
-    """The same map for a tokenizer without offsets: the ids of the text up to a border are compared with those of the whole."""
+    """The same map for a tokenizer without offsets: the ids of the text up to a border are compared with
+    those of the whole."""
 
     __slots__ = ("_encode", "_text", "input_ids")
 
@@ -92,7 +94,7 @@ class TextTokenizer:
     def __init__(self, tokenizer: Any) -> None:
         self._slow = None if getattr(tokenizer, "is_fast", False) else tokenizer
         self._backend = None if self._slow is not None else _clean_backend(tokenizer)
-        self.added_texts: list[str] = _added_texts(tokenizer)
+        self.added_texts: frozenset[str] = _added_texts(tokenizer)
         self.bos_id: int | None = tokenizer.bos_token_id
         self.eos_id: int | None = tokenizer.eos_token_id
         self.unk_id: int | None = tokenizer.unk_token_id
@@ -106,7 +108,7 @@ class TextTokenizer:
         """The tokenizer puts its BOS before plain text."""
         return self.bos_id is not None and self.bos_id in self.prefix_ids
 
-    def encode(self, texts: Sequence[str]) -> list[Tokenized] | list[TokenizedByPrefix]:
+    def encode(self, texts: Sequence[str]) -> list[Tokenized | TokenizedByPrefix]:
         """Ids of each text as it stands; nothing is added."""
         if self._backend is not None:
             encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
@@ -126,7 +128,8 @@ class TextTokenizer:
         return str(self._slow.decode(ids, skip_special_tokens=False))
 
     def survives(self, ids: Ids, text: str) -> bool:
-        """The ids decode to the text, white space and Unicode normal form aside; vacuous where a token is unknown."""
+        """The ids decode to the text, white space and Unicode normal form aside; vacuous where a token is
+        unknown."""
         if self.unk_id is not None and self.unk_id in ids and self.unk_id != self.eos_id:
             return True
         return _bare(self.decode(ids)) == _bare(text)
@@ -148,10 +151,10 @@ def _clean_backend(tokenizer: Any) -> Any:
     return backend
 
 
-def _added_texts(tokenizer: Any) -> list[str]:
+def _added_texts(tokenizer: Any) -> frozenset[str]:
     """Texts that are one added token: control tokens, and whatever else was added as a whole."""
     added = {str(token) for token in getattr(tokenizer, "added_tokens_decoder", {}).values()}
-    return sorted({text for text in added | set(tokenizer.all_special_tokens) if text.strip()})
+    return frozenset(text for text in added | set(tokenizer.all_special_tokens) if text.strip())
 
 
 def _edges(tokenizer: Any) -> tuple[list[int], list[int]]:

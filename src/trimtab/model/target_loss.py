@@ -38,7 +38,7 @@ class TargetLoss(nn.Module):
         core = causal_lm(self.model)
         hidden_BTD = hidden_states(core, batch)
         if batch.target_tokens == 0:
-            return (hidden_BTD * 0.0).sum().reshape(1)
+            return torch.stack([(hidden_BTD * 0.0).sum()])
         hidden_ND = hidden_BTD.flatten(0, 1)[batch.target_positions_N]
         loss = summed_loss(
             hidden_ND,
@@ -47,7 +47,7 @@ class TargetLoss(nn.Module):
             list(core.get_output_embeddings().parameters()),
             rows_per_chunk=max(1, CHUNK_LOGITS // core.config.get_text_config().vocab_size),
         )
-        return loss.reshape(1)
+        return torch.stack([loss])
 
 
 def summed_loss(

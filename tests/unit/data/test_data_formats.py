@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from trimtab.data.formats import Chat, Passage, Tokens, parse_row, recognise
+from trimtab.data.formats import recognise
+from trimtab.data.parse import Chat, Passage, Tokens, parse_row
 from trimtab.data.row import RowDropped, RowProblem
 from trimtab.errors import DataError
 
 
 def layout(columns: list[str], **kw: Any) -> Any:
-    return recognise(columns, format=kw.pop("format", "auto"), overrides=kw, source="f.jsonl")[0]
+    return recognise(columns, format_name=kw.pop("format", "auto"), overrides=kw, source="f.jsonl")[0]
 
 
 def parse(row: dict[str, Any], **kw: Any) -> Any:
@@ -45,12 +46,16 @@ def test_recognised(columns: list[str], expected: str) -> None:
 
 
 def test_two_formats_match_and_a_notice_says_which() -> None:
-    found, notices = recognise(["instruction", "input", "output", "text"], format="auto", overrides={}, source="f.json")
+    found, notices = recognise(
+        ["instruction", "input", "output", "text"], format_name="auto", overrides={}, source="f.json"
+    )
     assert found.format == "alpaca"
     assert "alpaca" in notices[0]
     assert "text" in notices[0]
     assert "data.format" in notices[0]
-    assert recognise(["instruction", "output", "text"], format="text", overrides={}, source="f")[0].format == "text"
+    assert (
+        recognise(["instruction", "output", "text"], format_name="text", overrides={}, source="f")[0].format == "text"
+    )
 
 
 def test_columns_by_name() -> None:

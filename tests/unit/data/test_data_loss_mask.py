@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from support import chat_tokenizers as t
 
-from trimtab.data.loss_mask import FastPathRefuted, SpanFinder, mark_by_generation, mark_by_prefixes
+from trimtab.data.loss_mask import mark_by_generation, mark_by_prefixes
 from trimtab.data.row import RowProblem
+from trimtab.data.span_finder import FastPathRefuted, SpanFinder
 from trimtab.data.template import DEFAULT_TEMPLATE, ChatTemplate
 
 
@@ -126,14 +128,20 @@ def test_marks_that_do_not_fit_the_turns() -> None:
 
 
 def test_turns_without_an_end_are_said() -> None:
-    plain = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    plain = (
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
     marked = SpanFinder(template(plain)).mark(SINGLE, None, [1])
     assert not marked.spans[0].is_ended
     assert marked.text[marked.spans[0].start : marked.spans[0].end] == "Hello!"
 
 
 def test_an_end_in_words_is_kept() -> None:
-    words = "{% for m in messages %}{{ '[|' + m['role'] + '|]' + m['content'] + '[|over|]\n' }}{% endfor %}{% if add_generation_prompt %}{{ '[|assistant|]' }}{% endif %}"
+    words = (
+        "{% for m in messages %}{{ '[|' + m['role'] + '|]' + m['content'] + '[|over|]\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '[|assistant|]' }}{% endif %}"
+    )
     assert targets(words, MULTI) == ["Hello![|over|]", "See you.[|over|]"]
 
 
@@ -172,8 +180,6 @@ def test_one_render_once_the_shape_is_proved() -> None:
 
 
 def mark_like(found: Any, proved: Any) -> Any:
-    from dataclasses import replace
-
     return replace(proved, was_proved=found.was_proved)
 
 
@@ -186,12 +192,25 @@ def test_a_text_that_the_template_looks_for_is_proved_in_full() -> None:
 
 
 def test_a_template_that_counts_letters_is_found_out() -> None:
-    sly = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + ('\n\n' if m['content'] | length == 7 else '\n') + m['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-    finder = SpanFinder(template(sly), check_every=1)
+    counting = t.CHATML.replace("m['role'] + '\n'", "m['role'] + ('\n' if m['content'] | length < 7 else '\n\n')", 1)
+    finder = SpanFinder(template(counting))
     finder.mark(talk("Hi", "Hello"), None, [1])
-    with pytest.raises((FastPathRefuted, RowProblem)):
-        finder.mark(talk("seven..", "Hellooo"), None, [1])
-        finder.mark(talk("Hi", "fivee"), None, [1])
+    found = finder.mark(talk("Hi", "fivee"), None, [1])  # with its marks it counts seven
+    assert found == mark_by_prefixes(finder.template, talk("Hi", "fivee"), None, [1])
+    lying = t.CHATML.replace("m['role'] + '\n'", "m['role'] + ('\n' if m['content'] | length < 7 else 'x\n')", 1)
+    finder = SpanFinder(template(lying.replace("assistant\n'", "assistantx\n'")), check_every=1)
+    finder.mark(talk("Hi", "Long enough"), None, [1])
+    with pytest.raises(RowProblem, match="generation prompt"):
+        finder.mark(talk("Hi", "short"), None, [1])
+
+
+def test_the_check_refutes_a_way_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = SpanFinder(template(t.CHATML), check_every=1)
+    finder.mark(SINGLE, None, [1])
+    real = finder.prove
+    finder.prove = lambda *given: replace(real(*given), text="another")
+    with pytest.raises(FastPathRefuted):
+        finder.mark(talk("a", "b"), None, [1])
 
 
 def test_a_template_that_does_not_compile() -> None:

@@ -1,0 +1,87 @@
+"""Writes docs/reference/config.md and docs/reference/cli.md from the code, so that they cannot say anything else.
+
+    python scripts/write_reference.py           # writes them
+    python scripts/write_reference.py --check   # exit status 1 if they are out of date (a test does this)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import typing
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from trimtab.config import AdapterConfig, DataConfig, ModelConfig, TrainingConfig
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+SECTIONS = {"model": ModelConfig, "data": DataConfig, "adapter": AdapterConfig, "training": TrainingConfig}
+
+
+def config_page() -> str:
+    """Every key of the config: what it means, what it takes, what it is if not given."""
+    lines = [
+        "# Config",
+        "",
+        "Written from the code by `scripts/write_reference.py`. `trimtab schema` prints the same for editors.",
+        "",
+        "`auto` leaves the decision to the plan. `adapter: none` is full fine-tuning. On the command line "
+        "`key.sub=value` wins over the file. Relative paths start at the current directory.",
+    ]
+    for section, model in SECTIONS.items():
+        lines += ["", f"## {section}", "", "| key | default | what |", "| --- | --- | --- |"]
+        for name, field in model.model_fields.items():
+            lines.append(f"| `{name}` | {_default(field)} | {_cell(field.description or '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def cli_page() -> str:
+    """The help of every verb."""
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from trimtab.cli.main import app
+
+    runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"})
+    pages = [runner.invoke(app, ["--help"], prog_name="trimtab").stdout]
+    verbs = typing.cast(typing.Any, get_command(app)).commands
+    pages += [runner.invoke(app, [verb, "--help"], prog_name="trimtab").stdout for verb in verbs]
+    written = "\n".join(f"```text\n{_trimmed(page)}\n```\n" for page in pages)
+    return f"# Command line\n\nWritten from the code by `scripts/write_reference.py`.\n\n{written}"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return "" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = 0
+    for path, text in ((REFERENCE / "config.md", config_page()), (REFERENCE / "cli.md", cli_page())):
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale += 1
+        if check:
+            print(f"{path} is out of date: python scripts/write_reference.py")
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path}")
+    return int(check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

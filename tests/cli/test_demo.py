@@ -1,0 +1,68 @@
+"""The embedded demo: what ships, and what it promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.cli import trimtab
+
+import trimtab.demo
+from trimtab.demo.show import LEARNING_RATES, held_out_questions
+
+HERE = Path(trimtab.demo.__file__).parent
+
+
+def test_what_ships_is_small_and_enough() -> None:
+    shipped = [path for folder in ("base", "data") for path in (HERE / folder).iterdir()]
+    assert sum(path.stat().st_size for path in shipped) <= 12_000_000
+    train = (HERE / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(train) >= 1000
+    assert len(held_out_questions()) >= 100
+
+
+def test_no_held_out_question_is_trained_on() -> None:
+    train = {json.loads(line)["messages"][0]["content"] for line in (HERE / "data" / "train.jsonl").open(encoding="utf-8")}
+    assert not [row for row in held_out_questions() if row["messages"][0]["content"] in train]
+
+
+def test_the_healthy_demo_keeps_its_promise(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ended = trimtab("demo", "--output-dir", str(tmp_path / "demo"), capfd=capfd)
+    assert ended.status == 0, ended.output
+    verdict = json.loads((tmp_path / "demo" / "verdict.json").read_text())
+    assert verdict["best_eval_loss"] <= verdict["base_eval_loss"] / 2
+    assert verdict["predicted_vs_measured"]["steps"]["measured"] == 189
+    line = next(line for line in ended.shown.splitlines() if line.startswith("held-out questions"))
+    before, after = (int(part.split(" of ")[0].split()[-1]) for part in line.split(": ")[1].split(","))
+    asked = len(held_out_questions())
+    assert before <= 0.1 * asked, "the base must fail the task"
+    assert after >= 0.6 * asked, "a clear majority must be right"
+
+    losses = [
+        record["loss"]
+        for record in map(json.loads, (tmp_path / "demo" / "metrics.jsonl").open(encoding="utf-8"))
+        if record["kind"] == "eval"
+    ]
+    middle = losses[len(losses) // 2]
+    assert losses[0] - middle > middle - losses[-1], "sharp first, then slower"
+    assert losses[-1] <= 1.05 * min(losses), "no rise at the end"
+
+
+@pytest.mark.parametrize("curve", ["too-high", "too-low"])
+def test_the_other_curves_look_as_they_are_called(curve: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    trimtab("demo", "--curve", curve, "--output-dir", str(tmp_path / curve), capfd=capfd)
+    verdict = json.loads((tmp_path / curve / "verdict.json").read_text())
+    last = [
+        record["loss"]
+        for record in map(json.loads, (tmp_path / curve / "metrics.jsonl").open(encoding="utf-8"))
+        if record["kind"] == "eval"
+    ][-1]
+    if curve == "too-high":
+        assert last == "nan" or last > verdict["base_eval_loss"]
+    else:
+        assert verdict["best_eval_loss"] > 0.8 * verdict["base_eval_loss"]
+
+
+def test_every_curve_has_a_learning_rate() -> None:
+    assert LEARNING_RATES["too-low"] < LEARNING_RATES["healthy"] / 100 < LEARNING_RATES["too-high"]
