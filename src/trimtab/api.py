@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trimtab.data.prepare import PreparedData
+    from trimtab.train.checkpoint import Checkpoint
     from trimtab.train.observer import Observer
 
 Notify = Callable[[str], None]
@@ -72,6 +73,7 @@ def train(
     import_libraries(adapter=settings.adapter is not None)
     from trimtab.model.device import describe, find_device
     from trimtab.report.planned import plan_lines
+    from trimtab.report.speak import say
     from trimtab.train.processes import Processes
 
     device = find_device(use_cpu=settings.training.use_cpu)
@@ -81,8 +83,7 @@ def train(
 
     def notify(line: str) -> None:
         notices.append(line)
-        if shown is not None:
-            shown.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(shown, [line])
 
     for notice in loaded.notices:
         notify(notice)
@@ -91,11 +92,9 @@ def train(
     try:
         tokenizer, data = _prepare(settings, processes, notify)
         made_plan = _plan(loaded, data, describe(device, processes.count), notify)
-        if shown is not None:
-            for line in plan_lines(made_plan, run_dir):
-                shown.print(line, highlight=False, soft_wrap=True)
+        say(shown, plan_lines(made_plan, run_dir))
         checkpoint = _checkpoint(run_dir, settings, made_plan, data, allow_changes, notify) if resume else None
-        model = _model(settings, made_plan, device, checkpoint.path if checkpoint else None)
+        model = _model(settings, made_plan, device)
 
         from trimtab.report.progress import Progress
         from trimtab.train.run import Run, train_run
@@ -104,7 +103,7 @@ def train(
         if shown is None:
             verdict = train_run(run, checkpoint, observers, notify)
         else:
-            with Progress(shown, made_plan) as progress:
+            with Progress(shown, made_plan, **_measured_before(checkpoint)) as progress:
                 verdict = train_run(run, checkpoint, [progress, *observers], notify)
     finally:
         processes.end()
@@ -146,7 +145,7 @@ def _checkpoint(
     data: PreparedData,
     allowed: Collection[str],
     notify: Notify,
-) -> Any:
+) -> Checkpoint | None:
     """The newest whole checkpoint, after cleaning up what a kill left; None if there is none yet."""
     from trimtab.records.whole_folder import clean_up
     from trimtab.train.checkpoint import newest_whole
@@ -169,7 +168,16 @@ def _checkpoint(
     return checkpoint
 
 
-def _model(config: RunConfig, plan: Plan, device: Any, resumed_from: Path | None) -> Any:
+def _measured_before(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """What the display of a resumed run knows already."""
+    if checkpoint is None:
+        return {}
+    state = checkpoint.state
+    best = None if state.best_eval_loss is None else (state.best_eval_loss, state.best_step)
+    return {"base_loss": state.base_eval_loss, "best": best}
+
+
+def _model(config: RunConfig, plan: Plan, device: Any) -> Any:
     import torch
 
     from trimtab.model.adapter import add_adapter, switch_on_checkpointing, train_everything
@@ -342,6 +350,7 @@ def demo(*, curve: str = "healthy", output_dir: Path, console: Console | None = 
     """
     from trimtab.demo import show
     from trimtab.report.curve import loss_curve
+    from trimtab.report.speak import say
 
     result = train(show.demo_config(curve, output_dir), console=console)
     if console is not None and result.verdict.status is not Status.STOPPED:
@@ -350,8 +359,7 @@ def demo(*, curve: str = "healthy", output_dir: Path, console: Console | None = 
             show.graded(generate(output_dir, questions, base=base, max_new_tokens=show.LONGEST_ANSWER_TOKENS))
             for base in (True, False)
         )
-        for line in ["", *loss_curve(*result.run_dir.read_metrics()), "", *show.comparison_lines(before, after), ""]:
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(console, ["", *loss_curve(*result.run_dir.read_metrics()), "", *show.comparison_lines(before, after), ""])
     return result
 
 

@@ -303,7 +303,7 @@ def test_changed_data_is_refused_and_allowed_by_name(world: TinyWorld, tmp_path:
     config["data"]["train"] = str(rows)
     die(config, 5)
     write_messages(rows, 37, seed=77)
-    with pytest.raises(ResumeError, match="data: the prepared data is not the same"):
+    with pytest.raises(ResumeError, match="the prepared data is not the same"):
         train(config, resume=True)
     train(config, resume=True, allow_changes=["data"])
     assert (tmp_path / "run" / "final").is_dir()

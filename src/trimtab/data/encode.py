@@ -127,7 +127,9 @@ class Encoder:
             builder.events.add("turns that nothing ends (the model would not learn to stop)", place)
             builder.count("unended_turns", unended)
         if opening := next((span.opening for span in marked.spans if span.opening), ""):
-            builder.events.add(f"the chat template opens answers with {opening!r:.50}, which is a target too", place)
+            builder.events.add(
+                "the chat template opens answers with words of its own, targets too", place, f"{opening!r:.60}"
+            )
         if any(span.was_extended for span in marked.spans):
             builder.events.add(
                 "the token that ends a turn made a target (the template's generation mark leaves it out)", place
@@ -140,9 +142,9 @@ _CONTROL_TEXT = re.compile(r"<\|[a-z_]{2,20}\|>|</s>|\[/?INST\]|<(?:start|end)_o
 def _count_control_text(text: str, place: int, builder: ExampleBuilder) -> None:
     """A chat's control tokens inside the data: left over from another model's preparation, or a hole in it."""
     if ("<" in text or "[" in text) and (found := _CONTROL_TEXT.search(text)):
-        own = found.group() in builder.rules.tokenizer.added_texts
-        kind = "becomes the tokenizer's own control token" if own else "is plain text to this tokenizer"
-        builder.events.add(f"the data holds {found.group()!r}, which {kind}", place)
+        is_own = found.group() in builder.rules.tokenizer.added_texts
+        effect = "becomes one of this tokenizer's" if is_own else "is plain text to this tokenizer"
+        builder.events.add(f"a control token's text stands in the data and {effect}", place, repr(found.group()))
 
 
 def _encodable(text: str) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from trimtab.data.row import RowProblem
@@ -129,6 +130,7 @@ def mark_by_generation(template: ChatTemplate, messages: Messages, tools: Tools,
     return Marked(whole, spans)
 
 
+@lru_cache(maxsize=8)
 def _lead_outside_prompt(template: ChatTemplate) -> str:
     """White space that the template marks as generated although its generation prompt already writes it
     (Qwen2.5's training template)."""
@@ -176,6 +178,7 @@ def _turn_span(
     return Span(start, start + stripped, is_ended=False, opening=opening)
 
 
+@lru_cache(maxsize=64)
 def _closes_turns(template: ChatTemplate, token: str) -> bool:
     """The token also stands after an answer that nothing follows: it ends turns, and does not begin the next
     one."""

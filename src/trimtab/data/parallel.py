@@ -101,6 +101,7 @@ def _forked_pool(encoder: Encoder, workers: int) -> ProcessPoolExecutor:
 
 def _become_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.freeze()
 
 

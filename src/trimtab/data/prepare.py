@@ -185,7 +185,8 @@ def _resolve(config: DataConfig, tell: Notify) -> _Inputs:
             columns, format_name=config.format, overrides=config.columns, source=source.name
         )
         for line in lines:
-            tell(line)
+            if layouts[index] not in list(layouts.values())[:-1]:
+                tell(line)
         in_lists = layouts[index].format == "prompt_completion" and any(
             isinstance(row.get(c), list)
             for row in first

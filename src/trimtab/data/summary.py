@@ -13,6 +13,7 @@ from trimtab.data.encode import Encoder
 from trimtab.data.examples import CUT, CUT_BARE, NO_TARGET, TOO_LONG
 from trimtab.data.loss_mask import LAST_PASSES, PROMPT_DIFFERS, TURN_CHANGES
 from trimtab.data.pool import Pool
+from trimtab.data.row import name_place
 from trimtab.data.source import Source
 from trimtab.data.store import TokenStore
 from trimtab.errors import DataError
@@ -210,14 +211,14 @@ def _tell_dropped(
     share, longest = beyond / len(lengths), int(lengths.max())
     enough = int(np.percentile(lengths, 99.5, method="higher"))
     what = (
-        f"{cut:,} are cut, {pool.totals.get('answers_cut', 0):,} answers lose tokens "
-        f"({pool.totals.get('tokens_cut', 0):,} tokens in all), "
-        f"{pool.dropped[CUT_BARE]:,} rows lose every target and are dropped"
+        f"cut: {cut:,}; answers that lose tokens: {pool.totals.get('answers_cut', 0):,} "
+        f"({pool.totals.get('tokens_cut', 0):,} tokens in all); "
+        f"dropped because no target is left: {pool.dropped[CUT_BARE]:,}"
         if encoder.rules.overflow == "cut"
-        else f"{pool.dropped[TOO_LONG]:,} are dropped"
+        else f"dropped: {pool.dropped[TOO_LONG]:,}"
     )
     notify(
-        f"{beyond:,} of {len(lengths):,} rows ({share:.1%}) are longer than {encoder.rules.limit:,} tokens "
+        f"Longer than {encoder.rules.limit:,} tokens: {beyond:,} of {len(lengths):,} rows ({share:.1%}) "
         f"({rule}): {what}. "
         f"The longest has {longest:,}; data.max_length={enough} keeps 99.5% whole."
     )
@@ -226,7 +227,7 @@ def _tell_dropped(
 def _tell_events(pool: Pool, names: list[str], notify: Callable[[str], None]) -> None:
     for kind, count in pool.events.counts.items():
         if kind != CUT:
-            first = ", ".join(pool.events.rows(kind, names).first[:3])
+            first = ", ".join(name_place(p, names) + (f" {d}" if d else "") for p, d in pool.events.first[kind][:3])
             notify(f"{count:,} row{'s' if count > 1 else ''}: {kind} ({first}{', …' if count > 3 else ''}).")
     if unknown := pool.totals.get("unknown_tokens", 0):
         notify(

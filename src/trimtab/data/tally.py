@@ -9,6 +9,7 @@ from trimtab.data.row import RowProblem, name_place
 from trimtab.records.data import RowCount
 
 _FIRST = 5
+_SHOWN_KINDS = 12
 
 
 @dataclass
@@ -49,8 +50,11 @@ class Tally:
     def sentences(self, sources: list[str]) -> list[str]:
         """One line per kind: count, kind, the first few places with their details."""
         lines = []
-        for kind, count in sorted(self.counts.items(), key=lambda item: -item[1]):
+        kinds = sorted(self.counts.items(), key=lambda item: -item[1])
+        for kind, count in kinds[:_SHOWN_KINDS]:
             places = [name_place(p, sources) + (f" ({d})" if d else "") for p, d in self.first[kind][:3]]
             more = f" and {count - len(places):,} more" if count > len(places) else ""
             lines.append(f"{count:,} row{'s' if count > 1 else ''}: {kind}: {'; '.join(places)}{more}")
+        if len(kinds) > _SHOWN_KINDS:
+            lines.append(f"and {len(kinds) - _SHOWN_KINDS:,} more kinds")
         return lines

@@ -136,7 +136,13 @@ class TextTokenizer:
 
 
 def _bare(text: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", text).split()).casefold()
+    """What every tokenizer keeps: no white space (nor SentencePiece's sign for it), no control or format characters."""
+    return (
+        "".join(filter(str.isprintable, unicodedata.normalize("NFKC", text)))
+        .replace(" ", "")
+        .replace("▁", "")
+        .casefold()
+    )
 
 
 def _clean_backend(tokenizer: Any) -> Any:

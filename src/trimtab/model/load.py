@@ -137,13 +137,12 @@ def _find(model: ModelConfig) -> None:
                 "A model folder has config.json, model.safetensors (or shards with an index) and tokenizer.json."
             )
         return
-    looks_local = path.is_absolute() or model.name_or_path.startswith((".", "~")) or model.name_or_path.count("/") != 1
-    if path.exists() or looks_local or path.parent.is_dir():
-        near = difflib.get_close_matches(path.name, _folders(path.parent), n=1)
+    looks_local = path.is_absolute() or model.name_or_path.startswith((".", "~")) or model.name_or_path.count("/") > 1
+    near = difflib.get_close_matches(path.name, _folders(path.parent), n=1)
+    if path.exists() or looks_local or near:
         hint = f" Did you mean {path.parent / near[0]}?" if near else ""
         what = "is a file, not a model folder" if path.exists() else "there is no such folder"
-        if path.exists() or looks_local or near or os.environ.get("HF_HUB_OFFLINE") == "1":
-            raise ModelError(f"model.name_or_path: {model.name_or_path}: {what}.{hint}")
+        raise ModelError(f"model.name_or_path: {model.name_or_path}: {what}.{hint}")
 
 
 def _folders(parent: Path) -> list[str]:

@@ -38,7 +38,9 @@ def write_folder(path: Path, write: Callable[[Path], None], *, about: dict[str, 
         aside.mkdir(parents=True)
         write(aside)
         files = {str(f.relative_to(aside)): _fingerprint(f) for f in sorted(aside.rglob("*")) if f.is_file()}
-        (aside / MANIFEST).write_text(json.dumps({"format": 1, **about, "files": files}, indent=1), encoding="utf-8")
+        manifest = {"format": 1, **about, "files": files}
+        manifest["sha256"] = _own_digest(manifest)
+        (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         _sync_tree(aside)
         _put_in_place(aside, path)
     except OSError as error:
@@ -66,6 +68,8 @@ def faults(path: Path) -> list[str]:
         return [f"{MANIFEST} is missing"]
     except (OSError, ValueError):
         return [f"{MANIFEST} cannot be read"]
+    if not isinstance(manifest, dict) or manifest.get("sha256") != _own_digest(manifest):
+        return [f"{MANIFEST} has other content than was written"]
     found = []
     for name, expected in manifest["files"].items():
         file = path / name
@@ -81,7 +85,7 @@ def faults(path: Path) -> list[str]:
 def about(path: Path) -> dict[str, Any]:
     """What `write_folder` was told about the folder."""
     manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    return {key: value for key, value in manifest.items() if key not in ("format", "files")}
+    return {key: value for key, value in manifest.items() if key not in ("format", "files", "sha256")}
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -119,6 +123,12 @@ def _put_in_place(aside: Path, path: Path) -> None:
 def _fingerprint(file: Path) -> dict[str, Any]:
     with file.open("rb") as opened:
         return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+
+
+def _own_digest(manifest: dict[str, Any]) -> str:
+    """Of everything in the manifest but the digest itself."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _sync_tree(folder: Path) -> None:

@@ -6,6 +6,7 @@ Both are observers: they are told raw records and answer nothing.
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 from rich.console import Console
@@ -13,25 +14,38 @@ from rich.live import Live
 from rich.text import Text
 
 from trimtab.records import EvalRecord, Plan, StepRecord
+from trimtab.report.speak import say
 
 SMOOTHING = 0.9
 """Weight of the past in the tokens-per-second figure; a single step's rate jumps with its examples' lengths."""
 
 
+REDRAW_SECONDS = 0.1
+"""Eyes need no more, and steps of a small model are shorter than drawing takes."""
+
+
 class Progress:
     """Observes a run and shows it on `console`."""
 
-    def __init__(self, console: Console, plan: Plan, *, steps_done: int = 0) -> None:
+    def __init__(
+        self,
+        console: Console,
+        plan: Plan,
+        *,
+        base_loss: float | None = None,
+        best: tuple[float, int] | None = None,
+    ) -> None:
+        """`base_loss` and `best` (loss, step) are what a resumed run has measured already."""
         self._console = console
         self._total = plan.total_steps.value
         self._every = plan.logging_steps.value
-        self._steps_done = steps_done
-        self._base: float | None = None
-        self._best: tuple[float, int] | None = None
+        self._base = base_loss
+        self._best = best
         self._last_eval: EvalRecord | None = None
         self._seconds_per_step = 0.0
         self._tokens_per_second = 0.0
         self._live: Live | None = None
+        self._drawn = 0.0
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -47,9 +61,11 @@ class Progress:
     def on_step(self, record: StepRecord) -> None:
         self._measure(record)
         if self._live is not None:
-            self._live.update(Text(self.line(record)), refresh=True)
+            if time.monotonic() - self._drawn > REDRAW_SECONDS:
+                self._live.update(Text(self.line(record)), refresh=True)
+                self._drawn = time.monotonic()
         elif record.step % self._every == 0 or record.step == self._total:
-            self._console.print(self.line(record), highlight=False, soft_wrap=True)
+            say(self._console, [self.line(record)])
 
     def on_eval(self, record: EvalRecord) -> None:
         self._last_eval = record
@@ -65,7 +81,7 @@ class Progress:
             against = "" if self._base is None else f" (base {_figure(self._base)})"
             best = ", the best so far" if better else ""
             said = f"evaluation at step {record.step}: loss {_figure(record.loss)}{against}{best}"
-        self._console.print(said, highlight=False, soft_wrap=True)
+        say(self._console, [said])
 
     def line(self, record: StepRecord) -> str:
         parts = [

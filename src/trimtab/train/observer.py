@@ -1,4 +1,4 @@
-"""Who watches a run, and what they may answer. See events.py for when they are called."""
+"""Who watches a run, and what they may answer. See loop.py for when they are called."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ LONG = [{"instruction": "q", "output": " ".join(["word"] * n)} for n in (2, 5, 1
 def test_cut_counts_answers_and_drops_what_has_no_target_left(run: Any, write: Any) -> None:
     out = run(write(LONG), max_length=60)
     report = out.report
-    assert told(run, "3 of 5 rows", "2 are cut", "2 answers lose tokens", "keeps 99.5%")
+    assert told(run, "3 of 5 rows", "cut: 2;", "answers that lose tokens: 2", "keeps 99.5%")
     assert report.rows_cut.count == report.answers_cut == 2
     assert report.dropped["cut before its first target"].first == ("rows.jsonl:5",)
     assert int(out.train.lengths.max()) == report.max_length == 60
