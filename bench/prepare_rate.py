@@ -9,6 +9,7 @@ size, in a process of its own:
   rendering, masks, tokenising, cutting, split, duplicates, fsync).
 - bare/s: rows per second of `tokenizer._tokenizer.encode_batch` on the rendered texts, with all cores through its own
   threads, the better of a run before and a run after `prepare`.
+- of CPU: the same ratio in CPU seconds per row, which a busy machine distorts less.
 - anonymous MiB: peak of the memory that these processes hold for themselves (not file pages), above what was held
   before.
 """
@@ -20,6 +21,7 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import tempfile
 import threading
 import time
@@ -150,8 +152,8 @@ def _own_bytes(pid: int) -> int:
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
 
 
-def bare_rate(tokenizer: Any, path: Path, most: int = 20_000) -> float:
-    """rows/s of the tokenizer alone on the rendered texts."""
+def bare_rate(tokenizer: Any, path: Path, most: int = 20_000) -> tuple[float, float]:
+    """Of the tokenizer alone on the rendered texts: rows per second, CPU seconds per row."""
     texts = []
     with path.open(encoding="utf-8") as file:
         for line in islice(file, most):
@@ -163,12 +165,15 @@ def bare_rate(tokenizer: Any, path: Path, most: int = 20_000) -> float:
                     tokenize=False,
                 )
             )
-    best = 0.0
-    for _ in range(3):
-        start = time.perf_counter()
-        tokenizer._tokenizer.encode_batch(texts, add_special_tokens=False)
-        best = max(best, len(texts) / (time.perf_counter() - start))
-    return best
+    start, cpu_start = time.perf_counter(), time.process_time()
+    tokenizer._tokenizer.encode_batch(texts, add_special_tokens=False)
+    return len(texts) / (time.perf_counter() - start), (time.process_time() - cpu_start) / len(texts)
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
 def measure(folder: str, data: Path | None, rows: int, workers: int, results: Any) -> None:
@@ -183,7 +188,7 @@ def measure(folder: str, data: Path | None, rows: int, workers: int, results: An
         write_rows(path, repeated_rows(data) if data else made_rows(), rows)
         before = bare_rate(tokenizer, path)
         with PeakMemory() as memory:
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), _cpu_seconds()
             prepared = prepare(
                 DataConfig(train=str(path)),
                 tokenizer,
@@ -194,10 +199,13 @@ def measure(folder: str, data: Path | None, rows: int, workers: int, results: An
                 workers=workers,
                 notify=lambda line: None,
             )
-            seconds = time.perf_counter() - start
-        bare = max(before, bare_rate(tokenizer, path))
-        report = prepared.report
-        results.put((rows / seconds, bare, memory.peak - memory.before, report.rows_kept, report.proved_fully))
+            seconds, cpu = time.perf_counter() - start, (_cpu_seconds() - cpu_start) / rows
+        after = bare_rate(tokenizer, path)
+        bare, bare_cpu = max(before[0], after[0]), min(before[1], after[1])
+        grown = memory.peak - memory.before
+        results.put(
+            (rows / seconds, bare, bare_cpu / cpu, grown, prepared.report.rows_kept, prepared.report.proved_fully)
+        )
 
 
 def main() -> None:
@@ -208,7 +216,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     print(
-        f"{'tokenizer':16} {'rows':>9} {'prepare/s':>10} {'bare/s':>8} {'ratio':>6} {'anonymous MiB':>14} {'proved':>7}"
+        f"{'tokenizer':16} {'rows':>9} {'prepare/s':>10} {'bare/s':>8} {'ratio':>6} {'of CPU':>7} {'anonymous MiB':>14} {'proved':>7}"
     )
     for folder in asked.tokenizer:
         for rows in asked.rows:
@@ -216,10 +224,10 @@ def main() -> None:
             results = context.Queue()
             process = context.Process(target=measure, args=(folder, asked.data, rows, asked.workers, results))
             process.start()
-            rate, bare, above, kept, proved = results.get()
+            rate, bare, of_cpu, above, kept, proved = results.get()
             process.join()
             assert kept == rows
-            figures = f"{rate:10,.0f} {bare:8,.0f} {rate / bare:6.2f} {above / 2**20:14,.0f} {proved:7,}"
+            figures = f"{rate:10,.0f} {bare:8,.0f} {rate / bare:6.2f} {of_cpu:7.2f} {above / 2**20:14,.0f} {proved:7,}"
             print(f"{Path(folder).name:16} {rows:9,} {figures}", flush=True)
 
 

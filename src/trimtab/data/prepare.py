@@ -51,6 +51,8 @@ class PreparedData:
     validation: TokenStore | None
     report: DataReport
     fingerprint: str
+    chat_template: str | None
+    """The template that rendered the conversations, to go with the weights; None where there were none."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def prepare(
     cache = store_cache.writable_cache(cache_dir, tell)
     found = store_cache.find_store(cache, key)
     if found is not None:
-        return _open(found, key, notify, told=notices)
+        return _open(found, key, template, notify, told=notices)
 
     encoder = Encoder(
         layouts=inputs.layouts,
@@ -143,10 +145,12 @@ def prepare(
         pool.writer.write_meta(
             {"sources": inputs.names, "files": store_cache.file_sizes(folder), "report": report.model_dump(mode="json")}
         )
-        return _open(store_cache.publish(folder, cache, key), key, notify=None, told=[])
+        return _open(store_cache.publish(folder, cache, key), key, template, notify=None, told=[])
 
 
-def _open(folder: Path, key: str, notify: Notify | None, told: list[str]) -> PreparedData:
+def _open(
+    folder: Path, key: str, template: ChatTemplate | None, notify: Notify | None, told: list[str]
+) -> PreparedData:
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     report = DataReport.model_validate(meta["report"])
     if notify is not None:
@@ -155,7 +159,8 @@ def _open(folder: Path, key: str, notify: Notify | None, told: list[str]) -> Pre
                 notify(line)
         notify(f"Prepared data found in {folder}: nothing was tokenised again.")
     validation = TokenStore.open(folder / "validation") if (folder / "validation").is_dir() else None
-    return PreparedData(TokenStore.open(folder / "train"), validation, report, key)
+    text = template.text if template else None
+    return PreparedData(TokenStore.open(folder / "train"), validation, report, key, text)
 
 
 def _resolve(config: DataConfig, tell: Notify) -> _Inputs:

@@ -19,7 +19,6 @@ from trimtab.errors import DataError
 # pretraining; the plain words cost few tokens, and "Assistant:" followed by a space lets the answer's first word
 # keep the token it has inside a sentence. Turns other than the assistant's end at the blank line.
 DEFAULT_TEMPLATE = (
-    "{%- if starts_with_bos %}{{- bos_token }}{%- endif %}"
     "{%- if tools %}{{- 'Tools:\\n' }}{%- for tool in tools %}{{- tool | tojson + '\\n' }}{%- endfor %}{{- "
     "'\\n' }}{%- endif %}"
     "{%- for message in messages %}"
@@ -71,7 +70,6 @@ class ChatTemplate:
         origin: Origin,
         special_tokens: Mapping[str, str],
         end_tokens: Collection[str],
-        starts_with_bos: bool,
     ) -> None:
         """`end_tokens` are all texts that are one added token of the tokenizer: what can end a turn.
 
@@ -85,7 +83,6 @@ class ChatTemplate:
         self.origin = origin
         self.variables: dict[str, Any] = {
             **special_tokens,
-            "starts_with_bos": starts_with_bos,
             "strftime_now": _FIXED_DATE.strftime,
         }
         self.end_token = re.compile(
@@ -303,7 +300,8 @@ def find_template(
                 "never learn to stop. Set eos_token in tokenizer_config.json, or give data.chat_template with "
                 "a token that ends turns."
             )
-        text, origin = DEFAULT_TEMPLATE, "default"
+        # The template goes with the weights, so it must print the first token itself where the tokenizer adds one.
+        text, origin = ("{{- bos_token }}" if starts_with_bos else "") + DEFAULT_TEMPLATE, "default"
         notices.append(
             'The tokenizer has no chat template (a base model): conversations are rendered as "User: …", blank '
             'line, "Assistant: …'
@@ -314,7 +312,7 @@ def find_template(
             f"The chat template prints the current date; it is fixed to {_FIXED_DATE:%d %b %Y} so that "
             "preparing again gives the same tokens."
         )
-    return ChatTemplate(str(text), origin, special, end_tokens, starts_with_bos), notices  # type: ignore[arg-type]
+    return ChatTemplate(str(text), origin, special, end_tokens), notices  # type: ignore[arg-type]
 
 
 def _given_template(given: str) -> str:

@@ -31,4 +31,6 @@ def prepare_inputs(config: RunConfig, notify: Callable[[str], None]) -> tuple[An
         workers=(os.cpu_count() or 1) if config.data.workers == "auto" else int(config.data.workers),
         notify=notify,
     )
+    if data.chat_template is not None:
+        tokenizer.chat_template = data.chat_template  # saved with the weights: served as they were trained
     return tokenizer, data

@@ -16,7 +16,7 @@ from trimtab.data.template import DEFAULT_TEMPLATE, ChatTemplate
 
 def template(text: str) -> ChatTemplate:
     special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-    return ChatTemplate(text, "config", special, t.SPECIAL, starts_with_bos=True)
+    return ChatTemplate(text, "config", special, t.SPECIAL)
 
 
 def talk(*texts: str, system: str | None = None) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ def test_targets_are_the_answer_and_the_token_that_ends_it(name: str, expected: 
 
 
 def test_the_default_template() -> None:
-    marked = SpanFinder(template(DEFAULT_TEMPLATE)).mark(talk("Hi", "Ho", "Ha", "He", system="Be brief."), None, [2, 4])
+    marked = SpanFinder(template('{{- bos_token }}' + DEFAULT_TEMPLATE)).mark(talk("Hi", "Ho", "Ha", "He", system="Be brief."), None, [2, 4])
     assert marked.text == "<s>Be brief.\n\nUser: Hi\n\nAssistant: Ho</s>\n\nUser: Ha\n\nAssistant: He</s>"
     assert [marked.text[s.start : s.end] for s in marked.spans] == [" Ho</s>", " He</s>"]
 
@@ -237,7 +237,7 @@ def test_abilities() -> None:
     assert not template(t.CHATML).abilities.tool_calls
     assert template(t.CHATML).abilities.system
     assert not template(t.GEMMA).abilities.system
-    assert template(DEFAULT_TEMPLATE).abilities.native_tools
+    assert template('{{- bos_token }}' + DEFAULT_TEMPLATE).abilities.native_tools
 
 
 def test_both_ways_agree() -> None:
