@@ -63,7 +63,10 @@ class Measured:
 def trl_settings(rows_per_pack: int) -> dict[str, dict[str, Any]]:
     """What a user of TRL would try for speed. Packed rows count for several examples: their batch is cut to match."""
     quick = {"gradient_checkpointing": False}
-    packed = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": max(1, round(EFFECTIVE_BATCH / rows_per_pack))}
+    packed = {
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": max(1, round(EFFECTIVE_BATCH / rows_per_pack)),
+    }
     return {
         "defaults": {},
         "no checkpointing": quick,
@@ -84,7 +87,14 @@ def build_world(folder: Path, asked: argparse.Namespace) -> World:
         world.take_tokenizer(asked.tokenizer, model) if asked.tokenizer else world.make_tokenizer(model)
     tokenizer = AutoTokenizer.from_pretrained(model)
     if asked.model is None:
-        world.make_llama(model, vocabulary=max(32_000, len(tokenizer)), hidden=asked.hidden, layers=asked.layers, heads=6, feed_forward=8 * asked.hidden // 3)
+        world.make_llama(
+            model,
+            vocabulary=max(32_000, len(tokenizer)),
+            hidden=asked.hidden,
+            layers=asked.layers,
+            heads=6,
+            feed_forward=8 * asked.hidden // 3,
+        )
     elif "generation" not in (tokenizer.chat_template or ""):
         model = folder / "model"
         world.take_tokenizer(asked.model, model)
@@ -101,54 +111,107 @@ def build_world(folder: Path, asked: argparse.Namespace) -> World:
     world.write_jsonl(train, messages[: asked.rows])
     world.write_jsonl(screen, messages[: min(asked.rows, asked.screen_rows)])
     world.write_jsonl(validation, messages[asked.rows :])
-    lengths = [len(tokenizer.apply_chat_template(m["messages"], return_dict=True)["input_ids"]) for m in messages[: asked.rows]]
-    return World(model, train, screen, validation, statistics.mean(lengths), asked.learning_rate, asked.epochs, asked.seed)
+    lengths = [
+        len(tokenizer.apply_chat_template(m["messages"], return_dict=True)["input_ids"]) for m in messages[: asked.rows]
+    ]
+    return World(
+        model, train, screen, validation, statistics.mean(lengths), asked.learning_rate, asked.epochs, asked.seed
+    )
 
 
 def run_ours(built: World, folder: Path, env: dict[str, str], python: str) -> Measured:
     folder.mkdir(parents=True)
     config = {
         "model": {"name_or_path": str(built.model)},
-        "data": {"train": str(built.train), "validation": "none", "max_length": MAX_LENGTH, "cache_dir": str(folder / "cache")},
+        "data": {
+            "train": str(built.train),
+            "validation": "none",
+            "max_length": MAX_LENGTH,
+            "cache_dir": str(folder / "cache"),
+        },
         "adapter": {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "all-linear"},
         "training": {
-            "output_dir": str(folder / "run"), "num_train_epochs": built.epochs, "per_device_train_batch_size": 4,
-            "gradient_accumulation_steps": 4, "learning_rate": built.learning_rate, "lr_scheduler_type": "cosine",
-            "warmup_steps": 0.03, "bf16": False, "save_strategy": "no", "report_to": "none", "seed": built.seed, "use_cpu": True,
+            "output_dir": str(folder / "run"),
+            "num_train_epochs": built.epochs,
+            "per_device_train_batch_size": 4,
+            "gradient_accumulation_steps": 4,
+            "learning_rate": built.learning_rate,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 0.03,
+            "bf16": False,
+            "save_strategy": "no",
+            "report_to": "none",
+            "seed": built.seed,
+            "use_cpu": True,
         },
-    }  # fmt: skip
+    }
     path = folder / "config.json"  # JSON is YAML
     path.write_text(json.dumps(config))
     outcome = run_child([python, "-m", "trimtab", "train", path], env=env).or_raise("trimtab")
     verdict = json.loads((folder / "run" / "verdict.json").read_text())
     plan = json.loads((folder / "run" / "plan.json").read_text())
     return Measured(
-        "trimtab", verdict["train_seconds"], outcome, int(verdict["predicted_vs_measured"]["steps"]["measured"]),
-        plan["tokens"]["value"], plan["target_tokens"]["value"], folder / "run" / "final",
-    )  # fmt: skip
+        "trimtab",
+        verdict["train_seconds"],
+        outcome,
+        int(verdict["predicted_vs_measured"]["steps"]["measured"]),
+        plan["tokens"]["value"],
+        plan["target_tokens"]["value"],
+        folder / "run" / "final",
+    )
 
 
-def run_trl(who: str, settings: dict[str, Any], built: World, folder: Path, env: dict[str, str], python: str, rows: Path | None = None) -> Measured:
+def run_trl(
+    who: str,
+    settings: dict[str, Any],
+    built: World,
+    folder: Path,
+    env: dict[str, str],
+    python: str,
+    rows: Path | None = None,
+) -> Measured:
     folder.mkdir(parents=True)
     given = {
-        "model": str(built.model), "train": str(rows or built.train), "output": str(folder / "out"), "result": str(folder / "result.json"),
-        "max_length": MAX_LENGTH, "learning_rate": built.learning_rate, "epochs": built.epochs, "seed": built.seed, "lora_r": 8,
-        "lora_alpha": 16, "device": "cpu", "dtype": "float32", "sft": settings,
-    }  # fmt: skip
+        "model": str(built.model),
+        "train": str(rows or built.train),
+        "output": str(folder / "out"),
+        "result": str(folder / "result.json"),
+        "max_length": MAX_LENGTH,
+        "learning_rate": built.learning_rate,
+        "epochs": built.epochs,
+        "seed": built.seed,
+        "lora_r": 8,
+        "lora_alpha": 16,
+        "device": "cpu",
+        "dtype": "float32",
+        "sft": settings,
+    }
     path = folder / "settings.json"
     path.write_text(json.dumps(given))
     outcome = run_child([python, HERE / "trl_run.py", path], env=env | {"HF_DATASETS_CACHE": str(folder / "cache")})
     outcome.or_raise(f"TRL ({who})")
     result = json.loads((folder / "result.json").read_text())
-    return Measured(f"TRL, {who}", result["train_seconds"], outcome, result["steps"], result["tokens"], result["target_tokens"], folder / "out")
+    return Measured(
+        f"TRL, {who}",
+        result["train_seconds"],
+        outcome,
+        result["steps"],
+        result["tokens"],
+        result["target_tokens"],
+        folder / "out",
+    )
 
 
-def screen(settings: dict[str, dict[str, Any]], built: World, folder: Path, env: dict[str, str], python: str) -> dict[str, float | str]:
+def screen(
+    settings: dict[str, dict[str, Any]], built: World, folder: Path, env: dict[str, str], python: str
+) -> dict[str, float | str]:
     """Seconds of each setting on few rows, or why it does not run."""
     found: dict[str, float | str] = {}
     for number, (who, arguments) in enumerate(settings.items()):
         try:
-            found[who] = run_trl(who, arguments, built, folder / f"screen-{number}", env, python, built.screen).train_seconds
+            found[who] = run_trl(
+                who, arguments, built, folder / f"screen-{number}", env, python, built.screen
+            ).train_seconds
         except SystemExit as error:
             found[who] = str(error).strip().splitlines()[-1][:200]
         print(f"screening: {who}: {found[who]}", file=sys.stderr, flush=True)
@@ -156,13 +219,27 @@ def screen(settings: dict[str, dict[str, Any]], built: World, folder: Path, env:
 
 
 def judge(built: World, runs: list[Measured], env: dict[str, str]) -> dict[str, float]:
-    command: list[Any] = [sys.executable, HERE / "neutral_eval.py", "--max-length", MAX_LENGTH, built.model, built.validation]
+    command: list[Any] = [
+        sys.executable,
+        HERE / "neutral_eval.py",
+        "--max-length",
+        MAX_LENGTH,
+        built.model,
+        built.validation,
+    ]
     outcome = run_child([*command, *(run.adapter for run in runs)], env=env).or_raise("neutral_eval")
     losses: dict[str, float] = json.loads(outcome.output.strip().splitlines()[-1])
     return losses
 
 
-def report(asked: argparse.Namespace, built: World, found: dict[str, float | str], runs: list[Measured], losses: dict[str, float], machine: str) -> str:
+def report(
+    asked: argparse.Namespace,
+    built: World,
+    found: dict[str, float | str],
+    runs: list[Measured],
+    losses: dict[str, float],
+    machine: str,
+) -> str:
     names = list(dict.fromkeys(run.who for run in runs))
     of = {name: [run for run in runs if run.who == name] for name in names}
     ours = of[names[0]]
@@ -175,14 +252,21 @@ def report(asked: argparse.Namespace, built: World, found: dict[str, float | str
         group = of[name]
         seconds = [run.train_seconds for run in group]
         loss = [losses[str(run.adapter)] for run in group]
-        rows.append([
-            name, " / ".join(f"{s:.1f}" for s in seconds), f"{mean([o.train_seconds for o in ours]) / mean(seconds):.2f}",
-            " / ".join(f"{run.outcome.wall_seconds:.1f}" for run in group),
-            f"{mean([o.outcome.wall_seconds for o in ours]) / mean([run.outcome.wall_seconds for run in group]):.2f}",
-            f"{mean([run.seconds_outside_training for run in group]):.1f}",
-            " / ".join(f"{x:.5f}" for x in loss), f"{max(run.outcome.peak_memory_bytes for run in group) / 2**20:,.0f}",
-            group[0].steps, f"{group[0].tokens:,}", f"{group[0].target_tokens:,}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                " / ".join(f"{s:.1f}" for s in seconds),
+                f"{mean([o.train_seconds for o in ours]) / mean(seconds):.2f}",
+                " / ".join(f"{run.outcome.wall_seconds:.1f}" for run in group),
+                f"{mean([o.outcome.wall_seconds for o in ours]) / mean([run.outcome.wall_seconds for run in group]):.2f}",
+                f"{mean([run.seconds_outside_training for run in group]):.1f}",
+                " / ".join(f"{x:.5f}" for x in loss),
+                f"{max(run.outcome.peak_memory_bytes for run in group) / 2**20:,.0f}",
+                group[0].steps,
+                f"{group[0].tokens:,}",
+                f"{group[0].target_tokens:,}",
+            ]
+        )
     text = [
         heading("Against TRL's SFTTrainer, CPU"),
         f"{machine}; {asked.rows} training rows of {'`' + asked.data.name + '`' if asked.data else 'made text'}, "
@@ -190,12 +274,27 @@ def report(asked: argparse.Namespace, built: World, found: dict[str, float | str
         f"{'model ' + asked.model.name if asked.model else f'hidden {asked.hidden}, {asked.layers} layers, tokenizer ' + (asked.tokenizer.name if asked.tokenizer else 'made here')}"
         f"{f', {asked.threads} thread(s)' if asked.threads else ''}. Loss of the base: {losses['']:.5f}.\n",
         table(
-            ["run", "training s", "ours / it", "process s", "ours / it", "outside training s", "validation loss", "peak RSS MiB", "steps", "tokens", "targets"],
+            [
+                "run",
+                "training s",
+                "ours / it",
+                "process s",
+                "ours / it",
+                "outside training s",
+                "validation loss",
+                "peak RSS MiB",
+                "steps",
+                "tokens",
+                "targets",
+            ],
             rows,
         ),
     ]
     if found:
-        said = [f"{who} {seconds:.1f} s" if isinstance(seconds, float) else f"{who}: {seconds}" for who, seconds in found.items()]
+        said = [
+            f"{who} {seconds:.1f} s" if isinstance(seconds, float) else f"{who}: {seconds}"
+            for who, seconds in found.items()
+        ]
         text.append(f"\nTRL's settings on {min(asked.rows, asked.screen_rows)} rows, once each: {'; '.join(said)}.")
     return "\n".join(text)
 
@@ -227,7 +326,10 @@ def main() -> None:
         built = in_own_process(build_world, folder, asked)
         settings = trl_settings(rows_per_pack=max(1, round(MAX_LENGTH / built.tokens_per_row)))
         found = {} if asked.best else screen(settings, built, folder, env, asked.trl_python)
-        best = asked.best or min((who for who in found if isinstance(found[who], float) and who != "defaults"), key=lambda who: float(found[who]))
+        best = asked.best or min(
+            (who for who in found if isinstance(found[who], float) and who != "defaults"),
+            key=lambda who: float(found[who]),
+        )
         runs: list[Measured] = []
         for repeat in range(asked.repeats):
             order = ["trimtab", "defaults", best]

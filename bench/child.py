@@ -32,14 +32,20 @@ class Outcome:
         return self
 
 
-def run_child(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Outcome:
+def run_child(
+    command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Outcome:
     """Run to the end, output and errors together in a file (a full pipe would stop the child)."""
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
         child = subprocess.Popen(
-            [str(part) for part in command], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            env={**os.environ, **(env or {})}, cwd=cwd,
-        )  # fmt: skip
+            [str(part) for part in command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+        )
         memory = _MemoryWatch(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - started
@@ -50,8 +56,10 @@ def run_child(command: Sequence[str | Path], *, env: Mapping[str, str] | None = 
 
 
 class _MemoryWatch:
-    """Resident bytes of a process and its descendants, pages in common counted once, looked at every 0.2 s. (The kernel's
-    own figure for a child, ru_maxrss, starts from the size of the process that started it.)"""
+    """Resident bytes of a process and its descendants, pages in common counted once, looked at every 0.2 s.
+
+    (The kernel's own figure for a child, ru_maxrss, starts from the size of the process that started it.)
+    """
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -90,7 +98,12 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true", "PYTHONWARNINGS": "ignore"}
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "true",
+    "PYTHONWARNINGS": "ignore",
+}
 """No look-ups on the Hub: one that cannot succeed costs a minute."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def main() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(asked.model)
-    with open(asked.rows, encoding="utf-8") as file:
+    with Path(asked.rows).open(encoding="utf-8") as file:
         rows = [encode(tokenizer, json.loads(line)["messages"], asked.max_length) for line in file]
     base = AutoModelForCausalLM.from_pretrained(asked.model, dtype=torch.float32).eval()
     losses = {"": mean_loss(base, rows)}

@@ -38,13 +38,26 @@ def ours(python: str, model: Path, data: Path, folder: Path, prefix: tuple[str, 
     """Training seconds and the process."""
     config = {
         "model": {"name_or_path": str(model)},
-        "data": {"train": str(data / "train.jsonl"), "validation": "none", "max_length": 512, "cache_dir": str(folder / "cache")},
+        "data": {
+            "train": str(data / "train.jsonl"),
+            "validation": "none",
+            "max_length": 512,
+            "cache_dir": str(folder / "cache"),
+        },
         "adapter": {"r": 8},
-        "training": {"output_dir": str(folder / "run"), "max_steps": STEPS, "learning_rate": 2e-4, "save_strategy": "no", "use_cpu": True},
-    }  # fmt: skip
+        "training": {
+            "output_dir": str(folder / "run"),
+            "max_steps": STEPS,
+            "learning_rate": 2e-4,
+            "save_strategy": "no",
+            "use_cpu": True,
+        },
+    }
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    outcome = run_child([python, *prefix, "-m", "trimtab", "train", folder / "config.json"], env=OFFLINE).or_raise("trimtab")
+    outcome = run_child([python, *prefix, "-m", "trimtab", "train", folder / "config.json"], env=OFFLINE).or_raise(
+        "trimtab"
+    )
     return json.loads((folder / "run" / "verdict.json").read_text())["train_seconds"], outcome
 
 
@@ -52,11 +65,28 @@ def trl(python: str, model: Path, data: Path, folder: Path) -> tuple[float, Outc
     """The same through `trl sft`."""
     folder.mkdir()
     options = {
-        "model_name_or_path": model, "dataset_name": data, "output_dir": folder / "run", "max_steps": STEPS, "learning_rate": "2e-4",
-        "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "max_length": 512, "assistant_only_loss": "true",
-        "lora_r": 8, "lora_target_modules": "all-linear", "save_strategy": "no", "report_to": "tensorboard", "use_cpu": "true", "bf16": "false",
-    }  # fmt: skip
-    command = [Path(python).with_name("trl"), "sft", "--use_peft", *(str(part) for key, value in options.items() for part in (f"--{key}", value))]
+        "model_name_or_path": model,
+        "dataset_name": data,
+        "output_dir": folder / "run",
+        "max_steps": STEPS,
+        "learning_rate": "2e-4",
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 4,
+        "max_length": 512,
+        "assistant_only_loss": "true",
+        "lora_r": 8,
+        "lora_target_modules": "all-linear",
+        "save_strategy": "no",
+        "report_to": "tensorboard",
+        "use_cpu": "true",
+        "bf16": "false",
+    }
+    command = [
+        Path(python).with_name("trl"),
+        "sft",
+        "--use_peft",
+        *(str(part) for key, value in options.items() for part in (f"--{key}", value)),
+    ]
     environment = OFFLINE | {"HF_DATASETS_CACHE": str(folder / "cache")}
     outcome = run_child(command, env=environment)
     if outcome.exit_status and "tensorboard" in outcome.output:  # not part of TRL's own installation
@@ -81,11 +111,15 @@ def slowest_imports(python: str, model: Path, data: Path, folder: Path, *, at_le
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trl-python", help="the Python of a virtual environment with TRL; without it, only Trimtab is timed")
+    parser.add_argument(
+        "--trl-python", help="the Python of a virtual environment with TRL; without it only Trimtab is timed"
+    )
     parser.add_argument("--trimtab-python", default=sys.executable)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--help-repeats", type=int, default=9)
-    parser.add_argument("--importtime", action="store_true", help="list the slowest imports of `trimtab train`, and end")
+    parser.add_argument(
+        "--importtime", action="store_true", help="list the slowest imports of `trimtab train`, and end"
+    )
     asked = parser.parse_args()
     machine = machine_line()
     with tempfile.TemporaryDirectory() as temporary:
@@ -103,17 +137,29 @@ def main() -> None:
             runs["trimtab train"].append(ours(asked.trimtab_python, model, data, folder / f"ours-{repeat}"))
             if asked.trl_python:
                 runs["trl sft"].append(trl(asked.trl_python, model, data, folder / f"trl-{repeat}"))
-    rows: list[list[object]] = [[
-        "trimtab --help", f"{statistics.median(o.wall_seconds for o in helps):.2f}", "–", "–",
-        f"{statistics.median(o.cpu_seconds for o in helps):.2f}", f"{max(o.peak_memory_bytes for o in helps) / 2**20:.0f}",
-    ]]  # fmt: skip
+    rows: list[list[object]] = [
+        [
+            "trimtab --help",
+            f"{statistics.median(o.wall_seconds for o in helps):.2f}",
+            "–",
+            "–",
+            f"{statistics.median(o.cpu_seconds for o in helps):.2f}",
+            f"{max(o.peak_memory_bytes for o in helps) / 2**20:.0f}",
+        ]
+    ]
     outside = {}
     for who, group in runs.items():
         outside[who] = statistics.median(outcome.wall_seconds - seconds for seconds, outcome in group)
-        rows.append([
-            who, f"{statistics.median(o.wall_seconds for _, o in group):.2f}", f"{statistics.median(s for s, _ in group):.2f}", f"{outside[who]:.2f}",
-            f"{statistics.median(o.cpu_seconds for _, o in group):.2f}", f"{max(o.peak_memory_bytes for _, o in group) / 2**20:.0f}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                who,
+                f"{statistics.median(o.wall_seconds for _, o in group):.2f}",
+                f"{statistics.median(s for s, _ in group):.2f}",
+                f"{outside[who]:.2f}",
+                f"{statistics.median(o.cpu_seconds for _, o in group):.2f}",
+                f"{max(o.peak_memory_bytes for _, o in group) / 2**20:.0f}",
+            ]
+        )
     print(heading("Waiting: start and end of a process"))
     print(f"{machine}; medians of {asked.help_repeats} and {asked.repeats} runs.\n")
     print(table(["command", "wall s", "training s", "outside training s", "CPU s", "peak RSS MiB"], rows))

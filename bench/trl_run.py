@@ -7,6 +7,7 @@ lora_r, lora_alpha, load_in_4bit, device, dtype, sft (any SFTConfig arguments: w
 import json
 import sys
 import time
+from pathlib import Path
 
 started = time.perf_counter()
 
@@ -18,8 +19,7 @@ from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 
 def main() -> None:
-    with open(sys.argv[1], encoding="utf-8") as file:
-        given = json.load(file)
+    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     on_cpu = given["device"] == "cpu"
     dtype = getattr(torch, given["dtype"])
     options = {}
@@ -50,7 +50,13 @@ def main() -> None:
         "disable_tqdm": True,
         **given["sft"],
     }
-    adapter = LoraConfig(r=given["lora_r"], lora_alpha=given["lora_alpha"], lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    adapter = LoraConfig(
+        r=given["lora_r"],
+        lora_alpha=given["lora_alpha"],
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(**arguments),
@@ -85,8 +91,7 @@ def main() -> None:
         "peak_device_bytes": 0 if on_cpu else torch.cuda.max_memory_allocated(),
         "log": trainer.state.log_history,
     }
-    with open(given["result"], "w", encoding="utf-8") as file:
-        json.dump(result, file)
+    Path(given["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

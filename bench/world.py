@@ -16,7 +16,8 @@ from typing import Any
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}### Response:\n{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration %}\n"
+    "{% if message['role'] == 'assistant' %}### Response:\n"
+    "{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration %}\n"
     "{% else %}### Instruction:\n{{ message['content'] }}\n\n{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}### Response:\n{% endif %}"
 )
@@ -136,7 +137,10 @@ def made_rows(count: int, *, seed: int = 0) -> list[dict[str, str]]:
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Alpaca rows of a JSON or JSONL file."""
     text = path.read_text(encoding="utf-8")
-    rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line.strip()]
+    if text.lstrip().startswith("["):
+        rows = json.loads(text)
+    else:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     return [row for row in rows if row.get("instruction") and row.get("output")]
 
 

@@ -180,7 +180,8 @@ def _measured_before(checkpoint: Checkpoint | None) -> dict[str, Any]:
 def _model(config: RunConfig, plan: Plan, device: Any) -> Any:
     import torch
 
-    from trimtab.model.adapter import add_adapter, switch_on_checkpointing, train_everything
+    from trimtab.model.adapter import add_adapter, train_everything
+    from trimtab.model.checkpointing import switch_on_checkpointing
     from trimtab.model.load import DTYPES, load_base
 
     compute = DTYPES[plan.precision.value]
@@ -196,15 +197,18 @@ def _model(config: RunConfig, plan: Plan, device: Any) -> Any:
 
 
 def init(data: str, model: str, *, output_dir: str = "runs/first", output: Path | None = None) -> str:
-    """A commented config for a data set and a model, as YAML; also written to `output` if given.
+    """A commented config for a data set and a model, as YAML; also written to `output` if given. The data is looked at:
+    what its rows were recognised as stands in the config.
 
     Raises:
+        DataError: there is no such data, or its columns fit no format.
         OutputError: `output` exists already, or cannot be written.
     """
-    from trimtab.config import starter_yaml
+    from trimtab.config import DataConfig, starter_yaml
+    from trimtab.data.prepare import look
     from trimtab.errors import OutputError
 
-    text = starter_yaml(data, model, output_dir=output_dir)
+    text = starter_yaml(data, model, output_dir=output_dir, facts=look(DataConfig(train=data)))
     if output is not None:
         try:
             with output.open("x", encoding="utf-8") as file:
@@ -348,6 +352,8 @@ def demo(*, curve: str = "healthy", output_dir: Path, console: Console | None = 
     Raises:
         UserError: `curve` is none of them, or `output_dir` cannot be used.
     """
+    from rich.text import Text
+
     from trimtab.demo import show
     from trimtab.report.curve import loss_curve
     from trimtab.report.speak import say
@@ -359,7 +365,10 @@ def demo(*, curve: str = "healthy", output_dir: Path, console: Console | None = 
             show.graded(generate(output_dir, questions, base=base, max_new_tokens=show.LONGEST_ANSWER_TOKENS))
             for base in (True, False)
         )
-        say(console, ["", *loss_curve(*result.run_dir.read_metrics()), "", *show.comparison_lines(before, after), ""])
+        curve_lines = loss_curve(*result.run_dir.read_metrics(), color=console.is_terminal)
+        for line in curve_lines:
+            console.print(Text.from_ansi(line), no_wrap=True)
+        say(console, ["", *show.comparison_lines(before, after), ""])
     return result
 
 

@@ -160,11 +160,19 @@ def test_other_verbs_say_what_is_wrong(arguments: tuple[str, ...], tmp_path: Pat
     _is_one_message(trimtab(*arguments, *extra, capfd=capfd), (arguments[-1] if arguments[-1] != "." else "no run",))
 
 
-def test_init_leaves_what_exists(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_init_leaves_what_exists(world: TinyWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.yaml").write_text("mine")
-    ended = trimtab("init", "data.jsonl", "--model", "m", "--output", str(tmp_path / "mine.yaml"), capfd=capfd)
+    ended = trimtab("init", str(world.train), "--model", "m", "--output", str(tmp_path / "mine.yaml"), capfd=capfd)
     _is_one_message(ended, ("exists",))
     assert (tmp_path / "mine.yaml").read_text() == "mine"
+
+
+def test_init_looks_at_the_data(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "odd.jsonl").write_text('{"foo": "a"}\n')
+    for name, expected in (("gone.jsonl", "does not exist"), ("odd.jsonl", "foo")):
+        ended = trimtab("init", str(tmp_path / name), "--model", "m", "-o", str(tmp_path / "c.yaml"), capfd=capfd)
+        _is_one_message(ended, (expected,))
+    assert not (tmp_path / "c.yaml").exists()
 
 
 def _is_one_message(ended: Ended, expected: tuple[str, ...]) -> None:

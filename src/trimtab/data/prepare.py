@@ -148,6 +148,21 @@ def prepare(
         return _open(store_cache.publish(folder, cache, key), key, template, notify=None, told=[])
 
 
+def look(config: DataConfig) -> list[str]:
+    """What the data is recognised as, a line a fact, from its first rows; nothing is prepared.
+
+    Raises:
+        DataError: there is no such data, or its columns fit no format.
+    """
+    facts: list[str] = []
+    inputs = _resolve(config, facts.append)
+    for index, name in enumerate(inputs.names):
+        layout = inputs.layouts[index]
+        columns = ", ".join(dict.fromkeys(layout.columns.values()))
+        facts.append(f"{name}: {layout.format} rows (columns: {columns})")
+    return facts
+
+
 def _open(
     folder: Path, key: str, template: ChatTemplate | None, notify: Notify | None, told: list[str]
 ) -> PreparedData:

@@ -10,7 +10,6 @@ from torch import nn
 
 from trimtab.config import AdapterConfig
 from trimtab.errors import ModelError
-from trimtab.model.core import causal_lm
 
 
 def add_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> nn.Module:
@@ -37,18 +36,6 @@ def train_everything(base: nn.Module) -> nn.Module:
     for parameter in base.parameters():
         parameter.requires_grad_(True)
     return base
-
-
-def switch_on_checkpointing(model: nn.Module) -> None:
-    """Recompute activations in the backward pass. The first checkpointed layer's inputs must require gradients, or a
-    frozen embedding would leave the adapter out of the graph (the loss would be computed and nothing would learn)."""
-    core = causal_lm(model)
-    if not core.supports_gradient_checkpointing:
-        raise ModelError(
-            f"training.gradient_checkpointing: {type(core).__name__} does not support it; set it to false."
-        )
-    core.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    core.enable_input_require_grads()
 
 
 def _check_targets(base: Any, adapter: AdapterConfig) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from trimtab.errors import DataError
 from trimtab.model import attention
+from trimtab.model.checkpointing import is_checkpointing, start_checkpointing, stop_checkpointing
 from trimtab.model.core import causal_lm
 
 
@@ -100,17 +101,17 @@ def _generating(model: Any) -> Iterator[None]:
     """Evaluation mode and an attention that knows a cache, while it lasts."""
     core = causal_lm(model)
     training, implementation = model.training, core.config._attn_implementation
-    checkpointing = getattr(core, "is_gradient_checkpointing", False)
+    checkpointing = is_checkpointing(core)
     model.eval()
     if implementation == attention.NAME:
         core.set_attn_implementation("sdpa")
     if checkpointing:
-        core.gradient_checkpointing_disable()
+        stop_checkpointing(core)
     try:
         with torch.no_grad():
             yield
     finally:
         core.set_attn_implementation(implementation)
         if checkpointing:
-            core.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            start_checkpointing(core)
         model.train(training)
