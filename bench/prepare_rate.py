@@ -215,9 +215,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
-    print(
-        f"{'tokenizer':16} {'rows':>9} {'prepare/s':>10} {'bare/s':>8} {'ratio':>6} {'of CPU':>7} {'anonymous MiB':>14} {'proved':>7}"
-    )
+    heads = f"{'prepare/s':>10} {'bare/s':>8} {'ratio':>6} {'of CPU':>7} {'anonymous MiB':>14} {'proved':>7}"
+    print(f"{'tokenizer':16} {'rows':>9} {heads}")
     for folder in asked.tokenizer:
         for rows in asked.rows:
             context = multiprocessing.get_context("spawn")

@@ -84,6 +84,7 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         state = checkpoint.state
         checkpoint.restore(learner, scaler)
 
+    trackers = _trackers(run, state)
     if processes.is_main:
         _write_records(run, checkpoint, fitted.layout.value)
     processes.wait()
@@ -97,7 +98,6 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         identity=identity(run.config, run.plan, run.data.fingerprint),
         limit=training.save_total_limit,
     )
-    trackers = _trackers(run, state)
     stopping = _early_stopping(run, state)
     loop = Loop(
         plan=plan,

@@ -42,16 +42,14 @@ class Trackers:
         first_step: int,
     ) -> None:
         self._every = every
+        # Those that may fail to start come first: nothing is made yet then.
+        self._others = [_start(name, run_name, config) for name in names if name != "tensorboard"]
         self._writer: Any = None
-        self._others: list[Any] = []
         if "tensorboard" in names:
             from torch.utils.tensorboard import SummaryWriter
 
             # purge_step hides what a killed run wrote after the checkpoint that this one goes on from.
             self._writer = SummaryWriter(str(run_dir.tensorboard), purge_step=first_step if first_step else None)
-        for name in names:
-            if name != "tensorboard":
-                self._others.append(_start(name, run_name, config))
 
     def on_step(self, record: StepRecord) -> Intervention:
         if record.step % self._every == 0:
@@ -91,10 +89,18 @@ def _start(name: str, run_name: str, config: dict[str, Any]) -> Any:
     from accelerate import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    PartialState()  # accelerate's trackers ask it which process they are in
-    tracker = LOGGER_TYPE_TO_CLASS[name](run_name)
-    tracker.start() if hasattr(tracker, "start") else None
-    tracker.store_init_configuration(
-        {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in config.items()}
-    )
+    plain = {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in config.items()}
+    try:
+        PartialState()  # accelerate's trackers ask it which process they are in
+        tracker = LOGGER_TYPE_TO_CLASS[name](run_name)
+        if hasattr(tracker, "start"):
+            tracker.start()
+        tracker.store_init_configuration(plain)
+    except Exception as error:  # each service fails in its own way: no login, no network, a missing package
+        raise ConfigError(
+            [
+                f"training.report_to: {name} could not be started ({type(error).__name__}: {error}). "
+                "Nothing was trained. Set it up, or leave it out; metrics.jsonl has every number anyway."
+            ]
+        ) from None
     return tracker

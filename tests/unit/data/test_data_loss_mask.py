@@ -58,7 +58,9 @@ def test_targets_are_the_answer_and_the_token_that_ends_it(name: str, expected: 
 
 
 def test_the_default_template() -> None:
-    marked = SpanFinder(template('{{- bos_token }}' + DEFAULT_TEMPLATE)).mark(talk("Hi", "Ho", "Ha", "He", system="Be brief."), None, [2, 4])
+    marked = SpanFinder(template("{{- bos_token }}" + DEFAULT_TEMPLATE)).mark(
+        talk("Hi", "Ho", "Ha", "He", system="Be brief."), None, [2, 4]
+    )
     assert marked.text == "<s>Be brief.\n\nUser: Hi\n\nAssistant: Ho</s>\n\nUser: Ha\n\nAssistant: He</s>"
     assert [marked.text[s.start : s.end] for s in marked.spans] == [" Ho</s>", " He</s>"]
 
@@ -237,7 +239,7 @@ def test_abilities() -> None:
     assert not template(t.CHATML).abilities.tool_calls
     assert template(t.CHATML).abilities.system
     assert not template(t.GEMMA).abilities.system
-    assert template('{{- bos_token }}' + DEFAULT_TEMPLATE).abilities.native_tools
+    assert template("{{- bos_token }}" + DEFAULT_TEMPLATE).abilities.native_tools
 
 
 def test_both_ways_agree() -> None:
