@@ -206,7 +206,9 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=Path("runs/kill-resume"), help="where the runs go; must not exist")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/kill-resume"), help="where the runs go; must not exist"
+    )
     arguments = parser.parse_args()
 
     # One thread: a forked child must not inherit threads, and sums split over threads would not be repeatable.

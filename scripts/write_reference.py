@@ -1,7 +1,7 @@
 """Writes docs/reference/config.md and docs/reference/cli.md from the code, so that they cannot say anything else.
 
-    python scripts/write_reference.py           # writes them
-    python scripts/write_reference.py --check   # exit status 1 if they are out of date (a test does this)
+python scripts/write_reference.py           # writes them
+python scripts/write_reference.py --check   # exit status 1 if they are out of date (a test does this)
 """
 
 from __future__ import annotations

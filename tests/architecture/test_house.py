@@ -13,7 +13,18 @@ import trimtab
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize("module", ["trimtab.config", "trimtab.records", "trimtab.plan.planner", "trimtab.report.progress", "trimtab.report.ending", "trimtab.api", "trimtab.cli.main"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "trimtab.config",
+        "trimtab.records",
+        "trimtab.plan.planner",
+        "trimtab.report.progress",
+        "trimtab.report.ending",
+        "trimtab.api",
+        "trimtab.cli.main",
+    ],
+)
 def test_torch_free_stages_import_no_torch(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'torch', 'transformers', 'peft'}} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -21,7 +32,9 @@ def test_torch_free_stages_import_no_torch(module: str) -> None:
 
 
 def test_the_reference_is_what_the_code_says() -> None:
-    ran = subprocess.run([sys.executable, "scripts/write_reference.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "scripts/write_reference.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
@@ -37,7 +50,9 @@ def test_every_verb_is_a_function_of_the_api() -> None:
 
 def test_the_design_page_names_every_package() -> None:
     page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    for package in sorted(path.name for path in Path(trimtab.__file__).parent.iterdir() if (path / "__init__.py").exists()):
+    for package in sorted(
+        path.name for path in Path(trimtab.__file__).parent.iterdir() if (path / "__init__.py").exists()
+    ):
         assert f"{package}/" in page, f"docs/design.md does not speak of {package}/"
 
 

@@ -105,11 +105,17 @@ CASES: dict[str, tuple[Break, tuple[str, ...]]] = {
     "model is a file": (_set("model", "name_or_path", __file__), ("folder",)),
     "no weights": (_model(lambda folder: (folder / "model.safetensors").unlink()), ("weights",)),
     "pickled weights": (_model(_pickled), ("pickle", "safetensors")),
-    "no tokenizer": (_model(lambda f: [(f / n).unlink() for n in ("tokenizer.json", "tokenizer_config.json")]), ("tokenizer",)),
+    "no tokenizer": (
+        _model(lambda f: [(f / n).unlink() for n in ("tokenizer.json", "tokenizer_config.json")]),
+        ("tokenizer",),
+    ),
     "no config": (_model(lambda folder: (folder / "config.json").unlink()), ("config.json",)),
     # templates
     "template does not compile": (_template("{% for m in messages %}{{ m['content'] }}"), ("template",)),
-    "template refuses": (_template("{{ raise_exception('System role not supported') }}{{ messages }}"), ("System role",)),
+    "template refuses": (
+        _template("{{ raise_exception('System role not supported') }}{{ messages }}"),
+        ("System role",),
+    ),
     "template drops answers": (_template("{% for m in messages %}{{ m['role'] }}{% endfor %}"), ("template",)),
     # places
     "output holds a run": (_taken, ("--resume",)),
@@ -118,7 +124,9 @@ CASES: dict[str, tuple[Break, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_mistake_is_one_message(name: str, world: TinyWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_message(
+    name: str, world: TinyWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     spoil, expected = CASES[name]
     run = tmp_path / "run"
     config = sections(world, run)
@@ -131,7 +139,9 @@ def test_a_mistake_is_one_message(name: str, world: TinyWorld, tmp_path: Path, c
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_to(world: TinyWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_may_not_be_written_to(
+    world: TinyWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     config = sections(world, tmp_path / "locked" / "run")
     ended = trimtab("train", str(write_config(tmp_path / "config.yaml", config)), capfd=capfd)
@@ -153,8 +163,12 @@ def test_all_complaints_come_at_once(world: TinyWorld, tmp_path: Path, capfd: py
     _is_one_message(ended, ("learning_rte", "weight_decay", "adapter.r", "max_lenght"))
 
 
-@pytest.mark.parametrize("arguments", [("generate", "nowhere"), ("export", "nowhere"), ("generate", "."), ("demo", "--curve", "odd")])
-def test_other_verbs_say_what_is_wrong(arguments: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("generate", "nowhere"), ("export", "nowhere"), ("generate", "."), ("demo", "--curve", "odd")]
+)
+def test_other_verbs_say_what_is_wrong(
+    arguments: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     extra = ("--prompt", "a") if arguments[0] == "generate" else ()
     _is_one_message(trimtab(*arguments, *extra, capfd=capfd), (arguments[-1] if arguments[-1] != "." else "no run",))

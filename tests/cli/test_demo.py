@@ -23,7 +23,9 @@ def test_what_ships_is_small_and_enough() -> None:
 
 
 def test_no_held_out_question_is_trained_on() -> None:
-    train = {json.loads(line)["messages"][0]["content"] for line in (HERE / "data" / "train.jsonl").open(encoding="utf-8")}
+    train = {
+        json.loads(line)["messages"][0]["content"] for line in (HERE / "data" / "train.jsonl").open(encoding="utf-8")
+    }
     assert not [row for row in held_out_questions() if row["messages"][0]["content"] in train]
 
 
@@ -50,7 +52,9 @@ def test_the_healthy_demo_keeps_its_promise(tmp_path: Path, capfd: pytest.Captur
 
 
 @pytest.mark.parametrize("curve", ["too-high", "too-low"])
-def test_the_other_curves_look_as_they_are_called(curve: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_other_curves_look_as_they_are_called(
+    curve: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     trimtab("demo", "--curve", curve, "--output-dir", str(tmp_path / curve), capfd=capfd)
     verdict = json.loads((tmp_path / curve / "verdict.json").read_text())
     last = [

@@ -58,7 +58,9 @@ def test_the_block_from_tutorials_trains_as_it_stands(
 def test_init_writes_a_config_that_trains(world: TinyWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "trimtab.yaml"
     run = tmp_path / "first"
-    written = trimtab("init", str(world.train), "--model", str(world.llama), "-o", str(config), "--output-dir", str(run), capfd=capfd)
+    written = trimtab(
+        "init", str(world.train), "--model", str(world.llama), "-o", str(config), "--output-dir", str(run), capfd=capfd
+    )
     assert written.status == 0, written.output
     ended = trimtab("train", str(config), "training.max_steps=2", "training.learning_rate=1e-2", capfd=capfd)
     assert ended.status in (0, 1), ended.output  # two steps may not be enough to beat the base
@@ -74,27 +76,40 @@ def test_generate_and_export_a_run(world: TinyWorld, tmp_path: Path, capfd: pyte
     exported = trimtab("export", str(run), capfd=capfd)
     assert exported.status == 0, exported.output
     assert "as trained" in exported.shown
-    trained, merged = (float(word) for word in exported.shown.split() if word.replace(".", "").isdigit() and "." in word)
+    trained, merged = (
+        float(word) for word in exported.shown.split() if word.replace(".", "").isdigit() and "." in word
+    )
     assert merged == pytest.approx(trained, abs=2e-4)
 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     whole = AutoModelForCausalLM.from_pretrained(run / "merged")
-    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(world.llama), run / "final").merge_and_unload()
+    adapted = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(world.llama), run / "final"
+    ).merge_and_unload()
     for name, tensor in adapted.state_dict().items():
         assert (tensor - whole.state_dict()[name]).abs().max() < 1e-6, name
 
 
 def test_schema_and_doctor_print(capfd: pytest.CaptureFixture[str]) -> None:
     schema = trimtab("schema", capfd=capfd)
-    assert schema.status == 0 and json.loads(schema.shown)["properties"].keys() >= {"model", "data", "adapter", "training"}
+    assert schema.status == 0 and json.loads(schema.shown)["properties"].keys() >= {
+        "model",
+        "data",
+        "adapter",
+        "training",
+    }
     doctor = trimtab("doctor", capfd=capfd)
     assert doctor.status == 0 and "torch" in doctor.shown and "device" in doctor.shown
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys; from trimtab.cli.main import main\ntry: main()\nexcept SystemExit: print(sorted(m for m in sys.modules if m in ('torch', 'transformers', 'peft', 'numpy', 'datasets')))"
+    code = (
+        "import sys; from trimtab.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: print(sorted({'torch', 'transformers', 'peft', 'numpy', 'datasets'} & set(sys.modules)))"
+    )
     ran = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
     assert "[]" in ran.stdout and "generate" in ran.stdout
 

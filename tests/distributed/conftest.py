@@ -21,9 +21,19 @@ def launch() -> Launch:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            f"--nproc-per-node={processes}",
+            f"--master-port={port}",
+        ]
         return subprocess.run(
-            [*command, "-m", "trimtab", "train", str(config), *options], capture_output=True, text=True, timeout=240, check=False
+            [*command, "-m", "trimtab", "train", str(config), *options],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
         )
 
     return run

@@ -6,7 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs import curve, event_kinds, largest_difference, losses, norms, relative, same_bits, sections, tensors, train, write_config
+from support.runs import (
+    curve,
+    event_kinds,
+    largest_difference,
+    losses,
+    norms,
+    relative,
+    same_bits,
+    sections,
+    tensors,
+    train,
+    write_config,
+)
 from support.tiny import TinyWorld
 
 from trimtab.records import RunDir
@@ -16,13 +28,20 @@ def config_of(world: TinyWorld, run: Path, *, adapter: Any, accumulation: int, *
     """37 examples, an effective batch of 12 = 3 × accumulation × processes: the last step of an epoch has one
     example, which is fewer than there are processes."""
     config = sections(world, run, optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", max_steps=10)
-    config["training"] |= {"per_device_train_batch_size": 3, "gradient_accumulation_steps": accumulation, "eval_steps": 5, **training}
+    config["training"] |= {
+        "per_device_train_batch_size": 3,
+        "gradient_accumulation_steps": accumulation,
+        "eval_steps": 5,
+        **training,
+    }
     config["adapter"] = adapter
     return config
 
 
 @pytest.mark.parametrize(("adapter", "packing"), [({"r": 4}, "auto"), ("none", "off")], ids=["lora", "full"])
-def test_two_processes_train_what_one_trains(world: TinyWorld, tmp_path: Path, launch: Any, adapter: Any, packing: str) -> None:
+def test_two_processes_train_what_one_trains(
+    world: TinyWorld, tmp_path: Path, launch: Any, adapter: Any, packing: str
+) -> None:
     one = config_of(world, tmp_path / "one", adapter=adapter, accumulation=4)
     two = config_of(world, tmp_path / "two", adapter=adapter, accumulation=2)
     for config in (one, two):

@@ -46,7 +46,14 @@ def slow_twin(kind: str, store: ListStore, order: Order, dtype: torch.dtype) -> 
 def in_pieces(kind: str, store: ListStore, order: Order, micro: int, layout: str, dtype: torch.dtype) -> Outcome:
     model = make_model(kind, dtype)
     return fast_steps(
-        model, store, order, steps=STEPS, micro_batch_size=micro, layout=layout, optimizer=sgd, learning_rate=LEARNING_RATE
+        model,
+        store,
+        order,
+        steps=STEPS,
+        micro_batch_size=micro,
+        layout=layout,
+        optimizer=sgd,
+        learning_rate=LEARNING_RATE,
     )
 
 
@@ -80,7 +87,14 @@ def test_under_adamw_losses_are_equal_and_weights_differ_by_no_more_than_its_flo
     order = Order(len(store), 8, steps_per_epoch=2, seed=0)
     outcomes = [
         fast_steps(
-            make_model(kind), store, order, steps=STEPS, micro_batch_size=micro, layout=layout, optimizer=adamw, learning_rate=1e-3
+            make_model(kind),
+            store,
+            order,
+            steps=STEPS,
+            micro_batch_size=micro,
+            layout=layout,
+            optimizer=adamw,
+            learning_rate=1e-3,
         )
         for micro, layout in [(8, "segments"), (2, "padded"), (1, "positions")]
     ]
@@ -100,11 +114,15 @@ def test_a_mean_of_means_would_be_found() -> None:
 
 
 @pytest.mark.parametrize("adapter", [{"r": 4}, "none"], ids=["lora", "full"])
-def test_whole_runs_agree_whatever_the_micro_batch_and_packing(world: TinyWorld, tmp_path: Path, adapter: object) -> None:
+def test_whole_runs_agree_whatever_the_micro_batch_and_packing(
+    world: TinyWorld, tmp_path: Path, adapter: object
+) -> None:
     """37 examples in batches of 8: the last step of an epoch has 5."""
     runs = []
     for micro, accumulation, packing in [(8, 1, "auto"), (4, 2, "off"), (1, 8, "auto"), (3, 3, "auto")]:
-        config = sections(world, tmp_path / f"run-{micro}-{packing}", optim="sgd", learning_rate=0.1, lr_scheduler_type="constant")
+        config = sections(
+            world, tmp_path / f"run-{micro}-{packing}", optim="sgd", learning_rate=0.1, lr_scheduler_type="constant"
+        )
         config["training"] |= {"per_device_train_batch_size": micro, "gradient_accumulation_steps": accumulation}
         config["training"] |= {"max_steps": STEPS, "save_strategy": "no"}
         config["data"]["packing"] = packing

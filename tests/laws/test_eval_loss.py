@@ -71,7 +71,9 @@ def test_short_hard_rows_weigh_by_their_tokens() -> None:
 def test_a_run_records_the_same_loss_at_any_eval_batch_size(world: TinyWorld, tmp_path: Path) -> None:
     found = []
     for size in (1, 4, 64):
-        config = sections(world, tmp_path / f"run-{size}", per_device_eval_batch_size=size, max_steps=2, save_strategy="no")
+        config = sections(
+            world, tmp_path / f"run-{size}", per_device_eval_batch_size=size, max_steps=2, save_strategy="no"
+        )
         train(config)
         found.append([(e.step, e.loss, e.target_tokens) for e in RunDir(tmp_path / f"run-{size}").read_metrics()[1]])
     for evals in found[1:]:

@@ -67,7 +67,10 @@ def test_trackers_change_nothing_either(world: TinyWorld, tmp_path: Path) -> Non
 
 def test_evaluating_and_saving_more_often_changes_nothing(world: TinyWorld, tmp_path: Path) -> None:
     """Looking up more often is no intervention: same weights at the end, dropout included."""
-    for name, often in [("seldom", {"eval_strategy": "no", "save_strategy": "no"}), ("often", {"eval_steps": 1, "save_steps": 2})]:
+    for name, often in [
+        ("seldom", {"eval_strategy": "no", "save_strategy": "no"}),
+        ("often", {"eval_steps": 1, "save_steps": 2}),
+    ]:
         config = sections(world, tmp_path / name, load_best_model_at_end=False, **often)
         config["adapter"] |= {"lora_dropout": 0.1}
         train(config)

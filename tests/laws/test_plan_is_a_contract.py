@@ -24,7 +24,13 @@ CASES: dict[str, dict[str, Any]] = {
     "nothing evaluated": {"num_train_epochs": 1, "eval_strategy": "no", "save_steps": 2},
     "a batch larger than the data": {"num_train_epochs": 3, "gradient_accumulation_steps": 64},
     "one step": {"max_steps": 1},
-    "linear": {"max_steps": 9, "lr_scheduler_type": "linear", "warmup_steps": 3, "eval_steps": 4, "save_strategy": "no"},
+    "linear": {
+        "max_steps": 9,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 3,
+        "eval_steps": 4,
+        "save_strategy": "no",
+    },
 }
 
 
@@ -96,7 +102,9 @@ def test_a_verdict_compares_with_the_base_not_with_the_start_of_the_curve(world:
     first = sections(world, tmp_path / "base", max_steps=30, eval_strategy="no", save_strategy="no")
     first["adapter"] = "none"
     train(first)
-    second = sections(world, tmp_path / "run", max_steps=4, eval_steps=1, learning_rate=0.9, warmup_steps=0, save_strategy="no")
+    second = sections(
+        world, tmp_path / "run", max_steps=4, eval_steps=1, learning_rate=0.9, warmup_steps=0, save_strategy="no"
+    )
     second["model"]["name_or_path"] = str(tmp_path / "base" / "final")
     result = train(second)
     assert result.verdict.status is Status.FAILED

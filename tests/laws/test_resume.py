@@ -33,7 +33,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora with dropout": {"adapter": {"r": 4, "lora_dropout": 0.1}},
     "full": {"adapter": "none"},
     "qlora": {"adapter": {"r": 4, "lora_dropout": 0.1}, "model": {"load_in_4bit": True}},
-    "rslora, dora, gaussian": {"adapter": {"r": 4, "use_rslora": True, "use_dora": True, "init_lora_weights": "gaussian"}},
+    "rslora, dora, gaussian": {
+        "adapter": {"r": 4, "use_rslora": True, "use_dora": True, "init_lora_weights": "gaussian"}
+    },
     "pissa": {"adapter": {"r": 4, "init_lora_weights": "pissa"}},
     "embeddings saved whole": {"adapter": {"r": 4, "target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}},
     "sgd, linear": {"training": {"optim": "sgd", "lr_scheduler_type": "linear"}},
@@ -132,9 +134,17 @@ def test_kill_9_at_any_instant_then_resume_is_bit_identical(world: TinyWorld, tm
     """Real processes, real kills, most of them aimed at a checkpoint that is being written (scripts/kill_resume.py)."""
     config = config_of(world, tmp_path / "run", save_total_limit=2)
     config["training"] |= {"save_steps": 1, "max_steps": 12}
-    command = [sys.executable, str(ROOT / "scripts" / "kill_resume.py"), str(write_config(tmp_path / "run.yaml", config))]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "kill_resume.py"),
+        str(write_config(tmp_path / "run.yaml", config)),
+    ]
     done = subprocess.run(
-        [*command, f"--kills={KILLS}", "--folder", str(tmp_path / "runs")], capture_output=True, text=True, timeout=280, check=False
+        [*command, f"--kills={KILLS}", "--folder", str(tmp_path / "runs")],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout)
@@ -173,7 +183,10 @@ def command_line(
 ) -> subprocess.CompletedProcess[str]:
     """`trimtab train`; when the run has measured `until_step`, it gets a signal."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "trimtab", "train", str(file), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "trimtab", "train", str(file), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     if until_step is not None:
         deadline = time.monotonic() + 120
@@ -187,7 +200,9 @@ def command_line(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_where_the_run_is_and_going_on_is_bit_identical(world: TinyWorld, tmp_path: Path, number: int) -> None:
+def test_a_signal_saves_where_the_run_is_and_going_on_is_bit_identical(
+    world: TinyWorld, tmp_path: Path, number: int
+) -> None:
     train(config_of(world, tmp_path / "whole"))
     config = config_of(world, tmp_path / "run")
     stopped = train(config, observers=[SignalAt(4, number)])
@@ -226,7 +241,9 @@ def test_a_torn_checkpoint_is_never_resumed_from(world: TinyWorld, tmp_path: Pat
     assert newest is not None
     assert newest.state.global_step == 6
     files = [file.relative_to(newest.path) for file in sorted(newest.path.rglob("*")) if file.is_file()]
-    assert {"adapter_model.safetensors", "optimizer.pt", "trainer_state.json", "manifest.json"} <= {str(f) for f in files}
+    assert {"adapter_model.safetensors", "optimizer.pt", "trainer_state.json", "manifest.json"} <= {
+        str(f) for f in files
+    }
     for file in files:
         for damage in DAMAGES.values():
             shutil.rmtree(tmp_path / "copy", ignore_errors=True)
@@ -247,7 +264,9 @@ def test_no_bit_of_a_manifest_may_differ(world: TinyWorld, tmp_path: Path) -> No
         damaged = bytearray(whole)
         damaged[position] ^= 0x04
         (folder / "manifest.json").write_bytes(damaged)
-        assert faults(folder), f"byte {position} of the manifest differs and nobody saw it: {bytes(damaged[position - 20 : position + 20])!r}"
+        assert faults(folder), (
+            f"byte {position} of the manifest differs and nobody saw it: {bytes(damaged[position - 20 : position + 20])!r}"
+        )
 
 
 def test_resuming_past_a_torn_checkpoint_is_bit_identical(world: TinyWorld, tmp_path: Path) -> None:
@@ -362,7 +381,9 @@ def evaluated_by_plain_peft(config: dict[str, Any], folder: Path) -> float:
 
     loaded = load_config(Path(config["training"]["output_dir"]).parent / "run.yaml").config
     _, data = prepare_inputs(loaded, lambda line: None)
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(loaded.model.name_or_path), str(folder)).eval()
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(loaded.model.name_or_path), str(folder)
+    ).eval()
     assert data.validation is not None
     with torch.no_grad():
         total = sum(float(example_loss(model, data.validation.example(i))) for i in range(len(data.validation)))

@@ -9,7 +9,11 @@ from torch import nn
 
 VOCABULARY = 120
 SMALL: dict[str, Any] = {
-    "hidden_size": 32, "num_hidden_layers": 2, "vocab_size": VOCABULARY, "intermediate_size": 64, "num_attention_heads": 4,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "vocab_size": VOCABULARY,
+    "intermediate_size": 64,
+    "num_attention_heads": 4,
 }
 GROUPED = {**SMALL, "num_key_value_heads": 2}
 GPT: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": VOCABULARY}
@@ -24,7 +28,10 @@ PACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral, wide window": ("MistralConfig", {**GROUPED, "sliding_window": WIDE_WINDOW}),
     "qwen2": ("Qwen2Config", GROUPED),
     "qwen3": ("Qwen3Config", {**GROUPED, "head_dim": 8}),
-    "gemma2, capped, window": ("Gemma2Config", {**GROUPED, "head_dim": 8, "sliding_window": WINDOW, "final_logit_softcapping": 5.0}),
+    "gemma2, capped, window": (
+        "Gemma2Config",
+        {**GROUPED, "head_dim": 8, "sliding_window": WINDOW, "final_logit_softcapping": 5.0},
+    ),
     "gemma3, window": ("Gemma3TextConfig", {**GROUPED, "head_dim": 8, "sliding_window": WINDOW}),
     "gemma3, wide window": ("Gemma3TextConfig", {**GROUPED, "head_dim": 8, "sliding_window": WIDE_WINDOW}),
     "granite, scaled": ("GraniteConfig", {**GROUPED, "logits_scaling": 8.0}),
@@ -41,8 +48,15 @@ PACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "phimoe, wide window": ("PhimoeConfig", {**GROUPED, "num_local_experts": 4, "sliding_window": WIDE_WINDOW}),
     "qwen2-moe, wide window": (
         "Qwen2MoeConfig",
-        {**GROUPED, "num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32,
-         "use_sliding_window": True, "sliding_window": WIDE_WINDOW, "max_window_layers": 0},
+        {
+            **GROUPED,
+            "num_experts": 4,
+            "moe_intermediate_size": 32,
+            "shared_expert_intermediate_size": 32,
+            "use_sliding_window": True,
+            "sliding_window": WIDE_WINDOW,
+            "max_window_layers": 0,
+        },
     ),
 }
 """Families whose packed examples can be kept apart."""

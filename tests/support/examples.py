@@ -42,4 +42,6 @@ def stores(draw: st.DrawFn, *, vocabulary: int, most: int = 14, longest: int = 2
     """Unequal lengths, a few or nearly all tokens targets."""
     lengths = draw(st.lists(st.integers(2, longest), min_size=2, max_size=most))
     share = draw(st.sampled_from([0.0, 0.3, 1.0]))
-    return ListStore(make_examples(lengths, seed=draw(st.integers(0, 2**16)), vocabulary=vocabulary, target_share=share))
+    return ListStore(
+        make_examples(lengths, seed=draw(st.integers(0, 2**16)), vocabulary=vocabulary, target_share=share)
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from support.tiny import TinyWorld
 
 Sections = Mapping[str, Any]

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from support.examples import ListStore
-from support.tiny import llama_config
 from torch import nn
 from torch.nn import functional
 
+from support.examples import ListStore
+from support.tiny import llama_config
 from trimtab.config import AdapterConfig
 from trimtab.data.collate import Layout
 from trimtab.data.order import Order

@@ -17,9 +17,9 @@ TEMPLATE = (
 """A chat template in which the end of the assistant's turn is trained."""
 
 VOCABULARY = 300
-THINGS = "a lamp, the harbour, one small key, bread, seven maps, the river, old boots, a quiet street, salt, some rope".split(", ")
-DEEDS = "finds, carries, hides, sells, counts, forgets, paints, mends, follows, breaks".split(", ")
-NAMES = "Ada, Bo, Cleo, Dov, Eve, Finn, Gus, Hana".split(", ")
+THINGS = ["a lamp", "the harbour", "one small key", "bread", "seven maps", "the river", "old boots", "a quiet street", "salt", "some rope"]
+DEEDS = ["finds", "carries", "hides", "sells", "counts", "forgets", "paints", "mends", "follows", "breaks"]
+NAMES = ["Ada", "Bo", "Cleo", "Dov", "Eve", "Finn", "Gus", "Hana"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ def make_world(folder: Path) -> TinyWorld:
     world = TinyWorld(folder, folder / "llama", folder / "gpt2", folder / "train.jsonl", folder / "validation.jsonl")
     write_messages(world.train, 37, seed=1)
     write_messages(world.validation, 11, seed=2)
-    tokenizer = make_tokenizer([line for path in (world.train, world.validation) for line in path.read_text().splitlines()])
+    tokenizer = make_tokenizer(
+        [line for path in (world.train, world.validation) for line in path.read_text().splitlines()]
+    )
     save_llama(world.llama, tokenizer)
     save_gpt2(world.gpt2, tokenizer)
     return world
@@ -126,8 +128,17 @@ def save_gpt2(folder: Path, tokenizer: Any) -> None:
 
     torch.manual_seed(0)
     config = GPT2Config(
-        n_embd=32, n_layer=2, n_head=4, vocab_size=VOCABULARY, n_positions=512, bos_token_id=1, eos_token_id=4,
-        attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0, initializer_range=0.1,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        vocab_size=VOCABULARY,
+        n_positions=512,
+        bos_token_id=1,
+        eos_token_id=4,
+        attn_pdrop=0.0,
+        embd_pdrop=0.0,
+        resid_pdrop=0.0,
+        initializer_range=0.1,
     )
     GPT2LMHeadModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

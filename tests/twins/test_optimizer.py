@@ -41,13 +41,18 @@ def test_weight_decay_falls_on_the_same_weights(world: TinyWorld, tmp_path: Path
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(getattr(world, folder))
-    mine, theirs = decays(ours(model, "adamw_torch"), model), decays(transformers_own(model, "adamw_torch", tmp_path), model)
+    mine, theirs = (
+        decays(ours(model, "adamw_torch"), model),
+        decays(transformers_own(model, "adamw_torch", tmp_path), model),
+    )
     assert mine == theirs
     assert 0.0 in mine.values()
     assert 0.01 in mine.values()
 
 
-@pytest.mark.parametrize("kind", ["adamw_torch", "adamw_torch_fused", "paged_adamw_32bit", "adamw_8bit", "paged_adamw_8bit"])
+@pytest.mark.parametrize(
+    "kind", ["adamw_torch", "adamw_torch_fused", "paged_adamw_32bit", "adamw_8bit", "paged_adamw_8bit"]
+)
 def test_the_same_gradients_give_the_same_weights(world: TinyWorld, tmp_path: Path, kind: str) -> None:
     """Five updates. The bitsandbytes ones run on a CPU too, though the planner replaces them there."""
     from transformers import AutoModelForCausalLM

@@ -38,7 +38,9 @@ warmups = st.integers(0, 70)
 @given(kind=st.sampled_from(["constant_with_warmup", "linear", "cosine"]), warmup=warmups, total=lengths)
 @settings(max_examples=60, deadline=None)
 def test_kinds_without_options(kind: str, warmup: int, total: int) -> None:
-    assert our_rates(kind, warmup, total, {}) == pytest.approx(transformers_rates(kind, warmup, total, {}), rel=1e-12, abs=1e-18)
+    assert our_rates(kind, warmup, total, {}) == pytest.approx(
+        transformers_rates(kind, warmup, total, {}), rel=1e-12, abs=1e-18
+    )
 
 
 def test_constant_ignores_warmup_there_too() -> None:
@@ -58,8 +60,13 @@ shapes = st.sampled_from(["linear", "cosine", "1-sqrt"])
 
 
 @given(
-    warmup=st.integers(0, 20), stable=st.integers(0, 20), decay=st.integers(1, 20), rise=shapes, fall=shapes,
-    floor=st.floats(0.0, 0.9), cycles=st.floats(0.1, 1.0),
+    warmup=st.integers(0, 20),
+    stable=st.integers(0, 20),
+    decay=st.integers(1, 20),
+    rise=shapes,
+    fall=shapes,
+    floor=st.floats(0.0, 0.9),
+    cycles=st.floats(0.1, 1.0),
 )
 @settings(max_examples=60, deadline=None)
 def test_warmup_stable_decay(
@@ -67,8 +74,12 @@ def test_warmup_stable_decay(
 ) -> None:
     total = warmup + stable + decay + 5
     options = {
-        "num_decay_steps": decay, "num_stable_steps": stable, "warmup_type": rise, "decay_type": fall,
-        "min_lr_ratio": floor, "num_cycles": cycles,
+        "num_decay_steps": decay,
+        "num_stable_steps": stable,
+        "warmup_type": rise,
+        "decay_type": fall,
+        "min_lr_ratio": floor,
+        "num_cycles": cycles,
     }
     assert our_rates("warmup_stable_decay", warmup, total, options) == pytest.approx(
         transformers_rates("warmup_stable_decay", warmup, total, options), rel=1e-12, abs=1e-18

@@ -23,8 +23,12 @@ EXACT = {torch.float32: 2e-6, torch.float64: 1e-12}
 
 
 @given(
-    targets=st.integers(1, 13), chunk=st.integers(1, 14), dtype=st.sampled_from(sorted(EXACT, key=str)),
-    trained=st.booleans(), into_hidden=st.booleans(), scale=st.sampled_from([1.0, 0.37]),
+    targets=st.integers(1, 13),
+    chunk=st.integers(1, 14),
+    dtype=st.sampled_from(sorted(EXACT, key=str)),
+    trained=st.booleans(),
+    into_hidden=st.booleans(),
+    scale=st.sampled_from([1.0, 0.37]),
 )
 @settings(max_examples=60, deadline=None)
 def test_any_chunk_size_gives_autograds_loss_and_gradients(

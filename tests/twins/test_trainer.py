@@ -99,8 +99,14 @@ def trained_by_trainer(model: Any, store: Any, folder: Path) -> tuple[list[float
                 logs.append(dict(values))
 
     arguments = TrainingArguments(
-        output_dir=str(folder), use_cpu=True, report_to="none", logging_steps=1, disable_tqdm=True, dataloader_num_workers=0,
-        remove_unused_columns=False, **SETTINGS,
+        output_dir=str(folder),
+        use_cpu=True,
+        report_to="none",
+        logging_steps=1,
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        remove_unused_columns=False,
+        **SETTINGS,
     )
     trainer = Twin(model=model, args=arguments, train_dataset=Rows(store), data_collator=padded)
     trainer.train()
@@ -132,7 +138,15 @@ def test_the_loss_curve_is_the_trainers(world: TinyWorld, tmp_path: Path, kind: 
     assert relative(norms(tmp_path / "run"), expected_norms) < 1e-3
     measured_rates = [record.learning_rate for record in RunDir(tmp_path / "run").read_metrics()[0]]
     assert measured_rates == pytest.approx(rates, rel=1e-9, abs=1e-12)
-    assert expected_losses[-1] < expected_losses[0] - 0.2, "it must have learnt something for the comparison to mean much"
+    assert expected_losses[-1] < expected_losses[0] - 0.2, (
+        "it must have learnt something for the comparison to mean much"
+    )
     final = tensors(tmp_path / "run" / "final")
-    weights = get_peft_model_state_dict(twin) if kind == "lora" else {k: v for k, v in twin.state_dict().items() if k in final}
-    assert largest_difference(final, weights) < 1e-3  # a few updates of 1e-3: AdamW's floor, see laws/test_accumulation.py
+    weights = (
+        get_peft_model_state_dict(twin)
+        if kind == "lora"
+        else {k: v for k, v in twin.state_dict().items() if k in final}
+    )
+    assert (
+        largest_difference(final, weights) < 1e-3
+    )  # a few updates of 1e-3: AdamW's floor, see laws/test_accumulation.py

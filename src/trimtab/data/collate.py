@@ -57,11 +57,7 @@ class Batch:
 
         def moved(tensor: torch.Tensor) -> torch.Tensor:
             # From pinned memory a copy does not wait for the device.
-            return (
-                tensor.pin_memory().to(device, non_blocking=True)
-                if device.type == "cuda"
-                else tensor.to(device)
-            )
+            return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
         return replace(
             self,

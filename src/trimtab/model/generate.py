@@ -14,7 +14,6 @@ from trimtab.model import attention
 from trimtab.model.checkpointing import is_checkpointing, start_checkpointing, stop_checkpointing
 from trimtab.model.core import causal_lm
 
-
 PROMPTS_AT_ONCE = 16  # guess: a small batch shares each pass over the weights
 
 

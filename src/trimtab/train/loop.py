@@ -1,14 +1,14 @@
 """The loop.
 
-    evaluate the base                               → observers: on_eval (step 0)
-    for each step:
-        for each micro batch: forward, backward
-        clip, set the learning rate, update
-        read what the step before this one measured → observers: on_step (one step late: nothing waits for the device)
-        if planned here: evaluate, keep the best    → observers: on_eval
-        if planned here: save
-        carry out the first answer that is not CONTINUE; stop if the user asked for it
-    read what is left to read                       → observers: on_step
+evaluate the base                               → observers: on_eval (step 0)
+for each step:
+    for each micro batch: forward, backward
+    clip, set the learning rate, update
+    read what the step before this one measured → observers: on_step (one step late: nothing waits for the device)
+    if planned here: evaluate, keep the best    → observers: on_eval
+    if planned here: save
+    carry out the first answer that is not CONTINUE; stop if the user asked for it
+read what is left to read                       → observers: on_step
 """
 
 from __future__ import annotations

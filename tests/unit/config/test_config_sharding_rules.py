@@ -9,12 +9,19 @@ import pytest
 from trimtab.config import load_config
 from trimtab.errors import ConfigError
 
-HEAD = "model: {{name_or_path: m, load_in_4bit: {four_bit}}}\ndata: {{train: d.jsonl}}\ntraining: {{fsdp: true, optim: {optim}}}\n"
+HEAD = (
+    "model: {{name_or_path: m, load_in_4bit: {four_bit}}}\ndata: {{train: d.jsonl}}\n"
+    "training: {{fsdp: true, optim: {optim}}}\n"
+)
 
 
 @pytest.mark.parametrize(
     ("four_bit", "optim", "named"),
-    [("true", "adamw_torch", "4-bit"), ("false", "paged_adamw_8bit", "paged_adamw_8bit"), ("false", "adamw_8bit", "adamw_8bit")],
+    [
+        ("true", "adamw_torch", "4-bit"),
+        ("false", "paged_adamw_8bit", "paged_adamw_8bit"),
+        ("false", "adamw_8bit", "adamw_8bit"),
+    ],
 )
 def test_what_cannot_be_sharded_is_refused(tmp_path: Path, four_bit: str, optim: str, named: str) -> None:
     path = tmp_path / "c.yaml"

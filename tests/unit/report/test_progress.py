@@ -20,8 +20,15 @@ class _Plan:
 
 def _step(step: int, loss: float = 2.0) -> StepRecord:
     return StepRecord(
-        step=step, epoch=step / 10, loss=loss, grad_norm=1.0, learning_rate=1e-4, target_tokens=10, tokens=40,
-        seconds=0.5, memory_bytes=2**30,
+        step=step,
+        epoch=step / 10,
+        loss=loss,
+        grad_norm=1.0,
+        learning_rate=1e-4,
+        target_tokens=10,
+        tokens=40,
+        seconds=0.5,
+        memory_bytes=2**30,
     )
 
 
