@@ -17,7 +17,8 @@ def ending_lines(verdict: Verdict, run_dir: RunDir, *, resume_command: str) -> l
         lines.append(f"a checkpoint is saved; go on with: {resume_command}")
         return lines
     lines.append(f"weights: {run_dir.final} ({verdict.final_weights})")
-    lines.append(f"records: {run_dir.path}; curves: tensorboard --logdir {run_dir.tensorboard}")
+    curves = f"; curves: tensorboard --logdir {run_dir.tensorboard}" if run_dir.tensorboard.exists() else ""
+    lines.append(f"records: {run_dir.path}{curves}")
     if verdict.status is Status.HEALTHY:
         lines.append(f"try it: trimtab generate {run_dir.path} --prompt '…'; merge it: trimtab export {run_dir.path}")
     return lines
