@@ -95,7 +95,7 @@ def build_world(folder: Path, asked: argparse.Namespace) -> World:
             heads=6,
             feed_forward=8 * asked.hidden // 3,
         )
-    elif "generation" not in (tokenizer.chat_template or ""):
+    elif "endgeneration" not in (tokenizer.chat_template or ""):
         model = folder / "model"
         world.take_tokenizer(asked.model, model)
         for name in ("config.json", "model.safetensors"):
@@ -240,56 +240,43 @@ def report(
     losses: dict[str, float],
     machine: str,
 ) -> str:
-    names = list(dict.fromkeys(run.who for run in runs))
-    of = {name: [run for run in runs if run.who == name] for name in names}
-    ours = of[names[0]]
-
-    def mean(values: list[float]) -> float:
-        return statistics.mean(values)
-
+    columns = (
+        "run",
+        "training s",
+        "ours / it",
+        "process s",
+        "ours / it",
+        "outside training s",
+        "validation loss",
+        "peak RSS MiB",
+        "steps",
+        "tokens",
+        "targets",
+    )
+    groups = {name: [run for run in runs if run.who == name] for name in dict.fromkeys(run.who for run in runs)}
+    ours = groups["trimtab"]
     rows = []
-    for name in names:
-        group = of[name]
-        seconds = [run.train_seconds for run in group]
-        loss = [losses[str(run.adapter)] for run in group]
+    for name, group in groups.items():
+        training = [run.train_seconds for run in group]
+        process = [run.outcome.wall_seconds for run in group]
         rows.append(
             [
                 name,
-                " / ".join(f"{s:.1f}" for s in seconds),
-                f"{mean([o.train_seconds for o in ours]) / mean(seconds):.2f}",
-                " / ".join(f"{run.outcome.wall_seconds:.1f}" for run in group),
-                f"{mean([o.outcome.wall_seconds for o in ours]) / mean([run.outcome.wall_seconds for run in group]):.2f}",
-                f"{mean([run.seconds_outside_training for run in group]):.1f}",
-                " / ".join(f"{x:.5f}" for x in loss),
+                " / ".join(f"{seconds:.1f}" for seconds in training),
+                f"{statistics.mean(run.train_seconds for run in ours) / statistics.mean(training):.2f}",
+                " / ".join(f"{seconds:.1f}" for seconds in process),
+                f"{statistics.mean(run.outcome.wall_seconds for run in ours) / statistics.mean(process):.2f}",
+                f"{statistics.mean(run.seconds_outside_training for run in group):.1f}",
+                " / ".join(f"{losses[str(run.adapter)]:.5f}" for run in group),
                 f"{max(run.outcome.peak_memory_bytes for run in group) / 2**20:,.0f}",
                 group[0].steps,
                 f"{group[0].tokens:,}",
                 f"{group[0].target_tokens:,}",
             ]
         )
-    text = [
-        heading("Against TRL's SFTTrainer, CPU"),
-        f"{machine}; {asked.rows} training rows of {'`' + asked.data.name + '`' if asked.data else 'made text'}, "
-        f"{built.tokens_per_row:.0f} tokens a row, {asked.epochs:g} epoch(s), learning rate {asked.learning_rate:g}, "
-        f"{'model ' + asked.model.name if asked.model else f'hidden {asked.hidden}, {asked.layers} layers, tokenizer ' + (asked.tokenizer.name if asked.tokenizer else 'made here')}"
-        f"{f', {asked.threads} thread(s)' if asked.threads else ''}. Loss of the base: {losses['']:.5f}.\n",
-        table(
-            [
-                "run",
-                "training s",
-                "ours / it",
-                "process s",
-                "ours / it",
-                "outside training s",
-                "validation loss",
-                "peak RSS MiB",
-                "steps",
-                "tokens",
-                "targets",
-            ],
-            rows,
-        ),
-    ]
+    base = f"Loss of the base: {losses['']:.5f}."
+    text = [heading("Against TRL's SFTTrainer, CPU"), f"{machine}; {circumstances(asked, built)}. {base}\n"]
+    text.append(table(columns, rows))
     if found:
         said = [
             f"{who} {seconds:.1f} s" if isinstance(seconds, float) else f"{who}: {seconds}"
@@ -297,6 +284,18 @@ def report(
         ]
         text.append(f"\nTRL's settings on {min(asked.rows, asked.screen_rows)} rows, once each: {'; '.join(said)}.")
     return "\n".join(text)
+
+
+def circumstances(asked: argparse.Namespace, built: World) -> str:
+    data = f"`{asked.data.name}`" if asked.data else "made text"
+    tokenizer = asked.tokenizer.name if asked.tokenizer else "made here"
+    made = f"hidden {asked.hidden}, {asked.layers} layers, tokenizer {tokenizer}"
+    threads = f", {asked.threads} thread(s)" if asked.threads else ""
+    return (
+        f"{f'model {asked.model.name}' if asked.model else made}; {asked.rows} training rows of {data}, "
+        f"{built.tokens_per_row:.0f} tokens a row, {asked.epochs:g} epoch(s), "
+        f"learning rate {asked.learning_rate:g}{threads}"
+    )
 
 
 def main() -> None:

@@ -2,10 +2,10 @@
 
     python bench/real_data.py --shared FOLDER [--steps 40]
 
-FOLDER holds `models/stories260k-llama` (260,000 parameters, 512 positions) and `data/`: Alpaca rows, GSM8K with a
-test file of its own and columns named question and answer, chat messages, and ShareGPT conversations with tool calls.
-Each set is trained with LoRA, QLoRA (4-bit NF4 base) and full fine-tuning, for `--steps` steps. Prints a block of Markdown: losses are means over the validation set's target tokens, at step 0
-(the base's own) and at the best evaluation.
+FOLDER holds `models/stories260k-llama` (260,000 parameters, 512 positions) and `data/`: Alpaca rows, GSM8K with a test
+file of its own and columns named question and answer, chat messages, and ShareGPT conversations with tool calls. Each
+set is trained with LoRA, QLoRA (4-bit NF4 base) and full fine-tuning, for `--steps` steps. Prints a block of Markdown:
+losses are means over the validation set's target tokens, at step 0 (the base's own) and at the best evaluation.
 """
 
 from __future__ import annotations

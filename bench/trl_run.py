@@ -14,8 +14,18 @@ started = time.perf_counter()
 import torch  # noqa: E402
 from datasets import load_dataset  # noqa: E402
 from peft import LoraConfig  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
+
+
+class Clock(TrainerCallback):
+    """When each step ended (on a GPU: when it was queued)."""
+
+    def __init__(self) -> None:
+        self.ends = []
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:  # type: ignore[no-untyped-def]
+        self.ends.append(time.perf_counter())
 
 
 def main() -> None:
@@ -64,14 +74,15 @@ def main() -> None:
         processing_class=AutoTokenizer.from_pretrained(given["model"]),
         peft_config=adapter,
     )
+    clock = Clock()
+    trainer.add_callback(clock)
     if not on_cpu:
         torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
     before = time.perf_counter()
     summary = trainer.train()
     if not on_cpu:
         torch.cuda.synchronize()
-    trained = time.perf_counter() - before
+    ended = time.perf_counter()
     trainer.save_model(given["output"])
     rows = trainer.train_dataset
     masks = [name for name in ("assistant_masks", "completion_mask") if name in rows.column_names]
@@ -81,7 +92,8 @@ def main() -> None:
         targets = sum(sum(row[1:]) for row in rows[masks[0]]) if masks else -1
     result = {
         "train_seconds": summary.metrics["train_runtime"],
-        "around_train_seconds": trained,
+        "step_seconds": [b - a for a, b in zip([before, *clock.ends], clock.ends, strict=False)],
+        "around_train_seconds": ended - before,
         "script_seconds": time.perf_counter() - started,
         "steps": trainer.state.global_step,
         "rows": len(rows),

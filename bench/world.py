@@ -81,6 +81,7 @@ def make_llama(
     key_value_heads: int | None = None,
     positions: int = 2048,
     dtype: str = "float32",
+    device: str = "cpu",
     seed: int = 0,
 ) -> int:
     """A Llama with random weights, saved; returns its number of parameters."""
@@ -103,7 +104,8 @@ def make_llama(
         eos_token_id=1,
         pad_token_id=2,
     )
-    model = LlamaForCausalLM(config).to(getattr(torch, dtype))
+    with torch.device(device):
+        model = LlamaForCausalLM(config).to(getattr(torch, dtype))
     model.save_pretrained(folder)
     return sum(p.numel() for p in model.parameters())
 

@@ -41,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyWorld]:
     import torch
 
     torch.set_num_threads(1)
-    yield make_world(tmp_path_factory.mktemp("world"))
+    return make_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthChe
 EXACT_LAYOUTS = sorted(LAYOUTS.keys() - {"block mask, eager"})
 """transformers' eager attention takes its softmax in float32, whatever the model's type: no ten digits there."""
 
-FLOOR_ADAMW = 1e-4
+FLOOR_ADAMW = 2e-5
 """AdamW divides each gradient by its own size, so where a gradient is as small as its rounding error the update is
-noise of the size of the learning rate. At a learning rate of 1e-3, ten steps and gradients of these models the
-weights differ by up to 3e-5 (docs/log.md); losses do not."""
+noise of the size of the learning rate. At a learning rate of 1e-3 and after ten steps the weights of these models
+differ by 1.2e-7, those of a Llama four times as wide by up to 1.6e-5; losses and norms by no more than under SGD."""
 
 
 @st.composite
@@ -100,7 +100,7 @@ def test_under_adamw_losses_are_equal_and_weights_differ_by_no_more_than_its_flo
     ]
     for outcome in outcomes[1:]:
         assert relative(outcome.losses, outcomes[0].losses) < 1e-6
-        assert relative(outcome.norms, outcomes[0].norms) < 1e-5
+        assert relative(outcome.norms, outcomes[0].norms) < 1e-6
         assert largest_difference(outcome.weights, outcomes[0].weights) < FLOOR_ADAMW
 
 

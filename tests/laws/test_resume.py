@@ -264,9 +264,7 @@ def test_no_bit_of_a_manifest_may_differ(world: TinyWorld, tmp_path: Path) -> No
         damaged = bytearray(whole)
         damaged[position] ^= 0x04
         (folder / "manifest.json").write_bytes(damaged)
-        assert faults(folder), (
-            f"byte {position} of the manifest differs and nobody saw it: {bytes(damaged[position - 20 : position + 20])!r}"
-        )
+        assert faults(folder), f"byte {position} of the manifest differs, and nobody saw it"
 
 
 def test_resuming_past_a_torn_checkpoint_is_bit_identical(world: TinyWorld, tmp_path: Path) -> None:
@@ -356,7 +354,8 @@ def test_a_folder_that_holds_a_run_is_not_trained_into_again(world: TinyWorld, t
 def rising(world: TinyWorld, run: Path, **training: Any) -> dict[str, Any]:
     """A learning rate that rises until it ruins the weights: the best evaluation lies in the middle of the run."""
     config = config_of(world, run, eval_strategy="steps", max_steps=24, learning_rate=0.9, **training)
-    config["training"] |= {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 60, "eval_steps": 1}
+    config["training"] |= {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 24, "eval_steps": 1}
+    config["adapter"] = {"r": 4, "lora_dropout": 0.1, "lora_alpha": 64}
     return config
 
 

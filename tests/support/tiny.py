@@ -17,7 +17,18 @@ TEMPLATE = (
 """A chat template in which the end of the assistant's turn is trained."""
 
 VOCABULARY = 300
-THINGS = ["a lamp", "the harbour", "one small key", "bread", "seven maps", "the river", "old boots", "a quiet street", "salt", "some rope"]
+THINGS = [
+    "a lamp",
+    "the harbour",
+    "one small key",
+    "bread",
+    "seven maps",
+    "the river",
+    "old boots",
+    "a quiet street",
+    "salt",
+    "some rope",
+]
 DEEDS = ["finds", "carries", "hides", "sells", "counts", "forgets", "paints", "mends", "follows", "breaks"]
 NAMES = ["Ada", "Bo", "Cleo", "Dov", "Eve", "Finn", "Gus", "Hana"]
 

@@ -15,7 +15,8 @@ from torch.nn import functional
 from trimtab.config import AdapterConfig
 from trimtab.data.collate import Layout, collate
 from trimtab.model import target_loss
-from trimtab.model.adapter import add_adapter, switch_on_checkpointing
+from trimtab.model.adapter import add_adapter
+from trimtab.model.checkpointing import switch_on_checkpointing
 from trimtab.model.core import causal_lm, own_head, plain_head
 from trimtab.model.target_loss import TargetLoss, summed_loss
 

@@ -1,4 +1,4 @@
-"""The loop's twin: transformers' own Trainer (with peft), on the same data, in the same order, from the same weights."""
+"""The loop's twin: transformers' own Trainer (with peft), on the same data and order, from the same weights."""
 
 from __future__ import annotations
 

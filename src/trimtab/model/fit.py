@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from transformers import AttentionInterface
 
 from trimtab.data.collate import Layout, collate
 from trimtab.data.store import Example
@@ -28,6 +29,7 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1, torc
 tells the model's own logits from others, which differ by half their size (docs/log.md)."""
 
 LENGTHS = (9, 6)
+LISTENING = "trimtab_listening"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def _fit(core: Any, packing: bool, own_attention: bool, device: torch.device) ->
     asked = core.config._attn_implementation
     layouts = [Layout.POSITIONS, Layout.BLOCK_MASK, Layout.PADDED] if packing else [Layout.PADDED]
     attempts = [(layout, asked) for layout in layouts]
-    if not own_attention and asked == "sdpa":
+    if not own_attention and asked == "sdpa" and _window_reaches_attention(core, device):
         attempts.insert(0, (Layout.SEGMENTS if packing else Layout.PADDED, attention.NAME))
     found_wrong = []
     for layout, implementation in attempts:
@@ -86,6 +88,33 @@ def _fit(core: Any, packing: bool, own_attention: bool, device: torch.device) ->
         + "\nTraining on other logits than the model's own would teach it something else. "
         "Please report this architecture with the lines above."
     )
+
+
+def _window_reaches_attention(core: Any, device: torch.device) -> bool:
+    """Whether a family with a sliding window tells it to its attention, or has none.
+
+    Segmented attention makes no mask. A few families (PhiMoE, Doge) put their window into the mask alone, and
+    examples as short as those tried here would never show it.
+    """
+    config = core.config.get_text_config()
+    if not (getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)):
+        return True
+    told: list[int | None] = []
+
+    def listen(*arguments: Any, **options: Any) -> tuple[torch.Tensor, None]:
+        told.append(options.get("sliding_window"))
+        return attention.segmented_attention(*arguments, **options)
+
+    AttentionInterface.register(LISTENING, listen)
+    asked = core.config._attn_implementation
+    core.set_attn_implementation(LISTENING)
+    try:
+        _own_logits(core, _examples(core)[0], device)
+    except NotImplementedError:
+        return True  # the trial itself will tell why
+    finally:
+        core.set_attn_implementation(asked)
+    return any(told)
 
 
 def _examples(core: Any, seed: int = 0) -> list[Example]:

@@ -100,9 +100,15 @@ def _has_adapter(model: nn.Module) -> bool:
 
 
 def _with_tied(core: nn.Module, saved: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`save_pretrained` wants tied tensors under each of their names (and then writes one of them), and buffers."""
+    """`save_pretrained` wants tied tensors under each of their names (and then writes one of them), and buffers.
+
+    Without `state_dict()`: the main process alone calls this, and with FSDP that would gather, or put the weights of
+    one process in another state than the others'.
+    """
     by_parameter = {id(p): saved[name] for name, p in core.named_parameters()}
-    complete = {}
-    for name, tensor in core.state_dict(keep_vars=True).items():
-        complete[name] = by_parameter[id(tensor)] if id(tensor) in by_parameter else gathered(tensor).cpu()
+    complete = {name: by_parameter[id(p)] for name, p in core.named_parameters(remove_duplicate=False)}
+    for prefix, module in core.named_modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name not in module._non_persistent_buffers_set:
+                complete[f"{prefix}.{name}" if prefix else name] = buffer.detach().cpu()
     return complete

@@ -51,7 +51,15 @@ def write_folder(path: Path, write: Callable[[Path], None], *, about: dict[str, 
         shutil.rmtree(aside, ignore_errors=True)
         if any(
             hint in str(error)
-            for hint in ("No space left", "os error 28", "os error 27", "File too large", "file write failed")
+            for hint in (
+                "No space left",
+                "os error 28",
+                "os error 27",
+                "File too large",
+                "file write failed",
+                "iostream error",
+                "unexpected pos",
+            )
         ):
             raise _explained(path, OSError(errno.ENOSPC, "No space left on device"), needed_bytes) from None
         raise
