@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.config import LoadedConfig, RunConfig, load_config
+from trimtab.errors import Interrupted, TrimtabError
 from trimtab.records import Plan, RunDir, Status, Verdict
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def train(
 
     import_libraries(adapter=settings.adapter is not None)
     from trimtab.model.device import describe, find_device
+    from trimtab.model.positions import check_positions
     from trimtab.report.planned import plan_lines
     from trimtab.report.speak import say
     from trimtab.train.processes import Processes
@@ -93,8 +95,13 @@ def train(
         tokenizer, data = _prepare(settings, processes, notify)
         made_plan = _plan(loaded, data, describe(device, processes.count), notify)
         say(shown, plan_lines(made_plan, run_dir))
-        checkpoint = _checkpoint(run_dir, settings, made_plan, data, allow_changes, notify) if resume else None
+        checkpoint = (
+            processes.by_main(lambda: _checkpoint(run_dir, settings, made_plan, data, allow_changes, notify))
+            if resume
+            else None
+        )
         model = _model(settings, made_plan, device)
+        check_positions(model, made_plan.max_length.value, notify)
 
         from trimtab.report.progress import Progress
         from trimtab.train.run import Run, train_run
@@ -105,21 +112,43 @@ def train(
         else:
             with Progress(shown, made_plan, **_measured_before(checkpoint)) as progress:
                 verdict = train_run(run, checkpoint, [progress, *observers], notify)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted outside the training loop; what {run_dir.path} held before is whole (go on with --resume)"
+        ) from None
+    except MemoryError as error:
+        raise TrimtabError(_out_of_memory(str(error))) from None
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        raise TrimtabError(_out_of_memory(str(error))) from None
     finally:
+        run_dir.unlock()
         processes.end()
     return TrainResult(verdict, run_dir, made_plan)
+
+
+def _out_of_memory(said: str) -> str:
+    first = said.splitlines()[0] if said else ""
+    return (
+        f"the memory ran out: {first}\nHalve training.per_device_train_batch_size and double "
+        "gradient_accumulation_steps (the same run), then try training.gradient_checkpointing=true and "
+        "model.load_in_4bit=true; docs/how-to/save-memory.md has the whole list. --resume goes on from the last "
+        "checkpoint."
+    )
 
 
 def _prepare(config: RunConfig, processes: Any, notify: Notify) -> tuple[Any, PreparedData]:
     """Tokenizer and data. The main process prepares; the others wait and read what it cached."""
     from trimtab.train.inputs import prepare_inputs
 
-    if processes.is_main:
-        prepared = prepare_inputs(config, notify)
-        processes.wait()
-        return prepared
-    processes.wait()
-    return prepare_inputs(config, lambda line: None)
+    made: list[Any] = []
+
+    def prepare() -> None:
+        made.append(prepare_inputs(config, notify))
+
+    processes.by_main(prepare)
+    return made[0] if made else prepare_inputs(config, lambda line: None)
 
 
 def _plan(loaded: LoadedConfig, data: PreparedData, device: Any, notify: Notify) -> Plan:
@@ -139,27 +168,33 @@ def _plan(loaded: LoadedConfig, data: PreparedData, device: Any, notify: Notify)
 
 
 def _checkpoint(
-    run_dir: RunDir,
-    config: RunConfig,
-    plan: Plan,
-    data: PreparedData,
-    allowed: Collection[str],
-    notify: Notify,
+    run_dir: RunDir, config: RunConfig, plan: Plan, data: PreparedData, allowed: Collection[str], notify: Notify
 ) -> Checkpoint | None:
     """The newest whole checkpoint, after cleaning up what a kill left; None if there is none yet."""
+    from trimtab.config import with_absolute_paths
+    from trimtab.errors import ResumeError
     from trimtab.records.whole_folder import clean_up
     from trimtab.train.checkpoint import newest_whole
-    from trimtab.train.resume import check_same_run
+    from trimtab.train.resume import check_restart, check_same_run
     from trimtab.train.run import identity
 
-    if not run_dir.path.exists():
-        notify(f"--resume: {run_dir.path} does not exist yet; this run starts at step 0")
+    if not run_dir.config.exists():
+        notify(f"--resume: {run_dir.path} holds no run yet; this one starts at step 0")
         return None
+    run_dir.lock()
     clean_up(run_dir.path)
     checkpoint, torn = newest_whole(run_dir)
     for line in torn:
         notify(line)
     if checkpoint is None:
+        verdict = run_dir.read_verdict()
+        if verdict is not None and verdict.status is not Status.STOPPED:
+            raise ResumeError(
+                f"{run_dir.path} has ended ({verdict.status.value}) and kept no checkpoint, so there is nothing to go "
+                "on from. Start anew under another training.output_dir."
+            )
+        before = load_config(run_dir.config).config
+        check_restart(before.flat(), with_absolute_paths(config).flat(), allowed=allowed, where=run_dir.path)
         notify(f"--resume: {run_dir.path} has no checkpoint yet; the run starts at step 0")
         return None
     for line in check_same_run(checkpoint, identity(config, plan, data.fingerprint), allowed=allowed):
@@ -248,21 +283,25 @@ def generate(
     """
     from trimtab.model.device import find_device
     from trimtab.model.generate import Sampling, answer
-    from trimtab.model.trained import find_weights, load_trained
+    from trimtab.model.load import DTYPES, load_base
+    from trimtab.model.trained import find_weights, load_trained, load_trained_tokenizer
 
     run_dir = RunDir(run)
     folder = find_weights(run_dir, weights)
     config = load_config(run_dir.config).config
     device = find_device(use_cpu=config.training.use_cpu)
-    model, tokenizer = load_trained(config, folder, precision=run_dir.read_plan().precision.value, device=device)
+    compute = DTYPES[run_dir.read_plan().precision.value]
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    if base and hasattr(model, "disable_adapter"):
-        with model.disable_adapter():
-            return answer(model, tokenizer, prompts, sampling, chat=chat)
-    if base:
-        from trimtab.model.load import load_base
-
-        model = load_base(config.model, dtype=model.dtype, compute_dtype=model.dtype, device=device)
+    if base:  # loaded for itself: some adapters (PiSSA, trained biases) change the base they lie on
+        tokenizer = load_trained_tokenizer(config, folder)
+        return answer(
+            load_base(config.model, dtype=compute, compute_dtype=compute, device=device),
+            tokenizer,
+            prompts,
+            sampling,
+            chat=chat,
+        )
+    model, tokenizer = load_trained(config, folder, compute=compute, device=device)
     return answer(model, tokenizer, prompts, sampling, chat=chat)
 
 
@@ -271,13 +310,15 @@ class ExportResult:
     """Where the merged model is, and what merging did to the loss (nats per target token, on the same rows)."""
 
     folder: Path
-    trained_loss: float
-    exported_loss: float
+    trained_loss: float | None
+    exported_loss: float | None
     rows: int
     base: str
 
     @property
     def sentence(self) -> str:
+        if self.trained_loss is None or self.exported_loss is None:
+            return f"exported to {self.folder}, merged into {self.base}\nloss not measured: the run's data is gone"
         return (
             f"exported to {self.folder}, merged into {self.base}\n"
             f"loss on {self.rows:,} rows: {self.trained_loss:.4f} as trained, {self.exported_loss:.4f} exported "
@@ -344,7 +385,9 @@ def doctor() -> dict[str, str]:
     return found
 
 
-def demo(*, curve: str = "healthy", output_dir: Path, console: Console | None = None) -> TrainResult:
+def demo(
+    *, curve: str = "healthy", output_dir: Path, resume: bool = False, console: Console | None = None
+) -> TrainResult:
     """Train the embedded example, draw its curve, and ask it held-out questions before and after.
 
     `curve` chooses the learning rate: healthy, too-high or too-low.
@@ -358,7 +401,7 @@ def demo(*, curve: str = "healthy", output_dir: Path, console: Console | None = 
     from trimtab.report.curve import loss_curve
     from trimtab.report.speak import say
 
-    result = train(show.demo_config(curve, output_dir), console=console)
+    result = train(show.demo_config(curve, output_dir), resume=resume, console=console)
     if console is not None and result.verdict.status is not Status.STOPPED:
         questions = [show.question(row) for row in show.held_out_questions()]
         before, after = (

@@ -1,6 +1,7 @@
 """Every way a user's request can fail, as one tree.
 
     TrimtabError                  exit status 1: the run is unhealthy
+    ├── Interrupted               exit status 130: the user stopped it where there was nothing to save yet
     └── UserError                 exit status 2: the request is wrong; nothing was started
         ├── ConfigError           a config that cannot be read or does not validate (all complaints at once)
         ├── DataError             a data file, a row, a chat template
@@ -19,6 +20,12 @@ class TrimtabError(Exception):
     """Root of the tree. `exit_status` is what the command line ends with."""
 
     exit_status = 1
+
+
+class Interrupted(TrimtabError):
+    """The user stopped it outside the loop; what was on disk before is whole."""
+
+    exit_status = 130
 
 
 class UserError(TrimtabError):

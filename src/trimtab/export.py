@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from trimtab.config import load_config
-from trimtab.errors import ConfigError, ModelError, OutputError
+from trimtab.config import RunConfig, load_config
+from trimtab.errors import ConfigError, DataError, ModelError, OutputError
 from trimtab.model.device import find_device
 from trimtab.model.fit import fit
-from trimtab.model.load import DTYPES
+from trimtab.model.load import DTYPES, pad_id
 from trimtab.model.merge import merged
 from trimtab.model.target_loss import TargetLoss
 from trimtab.model.trained import find_weights, load_trained, original_dtype
@@ -42,24 +42,24 @@ def export_run(
         raise OutputError(f"{target} exists already and is left as it is. Name another folder: --output FOLDER")
     device = find_device(use_cpu=config.training.use_cpu)
     precision = Precision.named(run_dir.read_plan().precision.value, device)
-    rows, measure = _measure(run_dir, config, precision, device, notify)
-
-    precision_name = run_dir.read_plan().precision.value
-    model, tokenizer = load_trained(config, folder, precision=precision_name, device=device)
-    trained_loss = measure(model)
-    if config.adapter is not None and config.model.load_in_4bit:
-        model, _ = load_trained(config, folder, precision=precision_name, device=device, dequantise=True)
+    compute = DTYPES[run_dir.read_plan().precision.value]
     written = original_dtype(config) if dtype == "auto" else DTYPES[dtype]
-    whole = merged(model, dtype=written)
+    try:
+        rows, measure = _measure(run_dir, config, precision, device, notify)
+    except DataError as error:
+        notify(f"the loss is not measured: {error}")
+        rows, measure = 0, None
 
-    def write(into: Path) -> None:
-        whole.save_pretrained(into)
-        tokenizer.save_pretrained(into)
-
-    needed = sum(p.numel() * p.element_size() for p in whole.parameters())
-    write_folder(target, write, about={"run": str(run_dir.path), "weights": folder.name}, needed_bytes=needed)
-
-    reread = AutoModelForCausalLM.from_pretrained(target, dtype=written, device_map={"": device})
+    # One model in memory at a time: as trained, merged, and read back.
+    trained_loss = None
+    if measure is not None:
+        trained, _ = load_trained(config, folder, compute=compute, device=device)
+        trained_loss = measure(trained)
+        del trained
+    _write_merged(config, folder, target, compute=compute, written=written, device=device, run=str(run_dir.path))
+    exported_loss = None
+    if measure is not None:
+        exported_loss = measure(AutoModelForCausalLM.from_pretrained(target, dtype=written, device_map={"": device}))
     base = config.model.name_or_path
     if config.adapter is None:
         what = "its own weights (full fine-tuning leaves nothing to merge)"
@@ -70,15 +70,37 @@ def export_run(
     return {
         "folder": target,
         "trained_loss": trained_loss,
-        "exported_loss": measure(reread),
+        "exported_loss": exported_loss,
         "rows": rows,
         "base": f"{what}, in {str(written).removeprefix('torch.')}",
     }
 
 
+def _write_merged(
+    config: RunConfig,
+    folder: Path,
+    target: Path,
+    *,
+    compute: torch.dtype,
+    written: torch.dtype,
+    device: torch.device,
+    run: str,
+) -> None:
+    loaded_in = written if config.adapter is None else compute
+    model, tokenizer = load_trained(config, folder, compute=loaded_in, device=device, dequantise=True)
+    whole = merged(model, dtype=written)
+
+    def write(into: Path) -> None:
+        whole.save_pretrained(into)
+        tokenizer.save_pretrained(into)
+
+    needed = sum(p.numel() * p.element_size() for p in whole.parameters())
+    write_folder(target, write, about={"run": run, "weights": folder.name}, needed_bytes=needed)
+
+
 def _measure(
     run_dir: RunDir, config: Any, precision: Precision, device: torch.device, notify: Callable[[str], None]
-) -> tuple[int, Callable[[Any], float]]:
+) -> tuple[int, Callable[[Any], float] | None]:
     """How many rows, and a function from a model to its loss on them: the run's validation rows, or its first
     training rows where it has none."""
     tokenizer, data = prepare_inputs(config, notify)
@@ -89,8 +111,9 @@ def _measure(
     rows = min(len(store), MEASURED_ROWS) if data.validation is None else len(store)
 
     def measure(model: Any) -> float:
-        fitted = fit(model, packing=config.data.packing == "auto", own_attention=False, device=device)
-        feed = Feed(fitted.layout, int(tokenizer.pad_token_id or 0), device, 0, 1)
+        packing = config.data.packing == "auto"
+        fitted = fit(model, packing=packing, own_attention=False, device=device, autocast=precision.autocast)
+        feed = Feed(fitted.layout, pad_id(tokenizer), device, 0, 1)
         losses, _, _ = evaluate(
             TargetLoss(model, fitted.head),
             feed.first(store, rows, batch_size=8),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import sys
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from trimtab.errors import TrimtabError
+from trimtab.errors import Interrupted, TrimtabError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +71,7 @@ def train(
     result = api.train(config, overrides or (), resume=resume, allow_changes=allow_change or (), console=_console())
     if not _is_main_process():
         raise typer.Exit(result.exit_status)
-    _tell_ending(result, command=f"trimtab train {' '.join([str(config), *(overrides or ())])}")
+    _tell_ending(result, ["trimtab", "train", str(config), *(overrides or ())])
     raise typer.Exit(result.exit_status)
 
 
@@ -82,12 +81,13 @@ def demo(
         str, typer.Option(help="Which curve to show: healthy, too-high or too-low (learning rate).")
     ] = "healthy",
     output_dir: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a demo that was stopped.")] = False,
 ) -> None:
     """Train the embedded example end to end, in about a minute, with no network and no GPU."""
     from trimtab import api
 
-    result = api.demo(curve=curve, output_dir=output_dir, console=_console())
-    _tell_ending(result, command=f"trimtab demo --curve {curve}")
+    result = api.demo(curve=curve, output_dir=output_dir, resume=resume, console=_console())
+    _tell_ending(result, ["trimtab", "demo", "--curve", curve, "--output-dir", str(output_dir)])
     raise typer.Exit(result.exit_status)
 
 
@@ -200,16 +200,8 @@ def main() -> NoReturn:
         app(standalone_mode=True)
     except TrimtabError as error:
         if _is_main_process():
-            _say(f"error: {error}")
+            _say(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}")
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        _say("interrupted; what was saved before stays whole (go on with --resume)")
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    finally:
-        gc.freeze()  # on its way out the interpreter would look through a million objects of the libraries: 1 s
     sys.exit(0)
 
 
@@ -220,10 +212,14 @@ def _hush_libraries() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
 
 
-def _tell_ending(result: TrainResult, *, command: str) -> None:
+def _tell_ending(result: TrainResult, command: list[str]) -> None:
+    import shlex
+
     from trimtab.report.ending import ending_lines
 
-    resume = command if "--resume" in command else f"{command} --resume"
+    resume = shlex.join([*command, "--resume"])
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        resume += "  (by the same launcher)"
     for line in ending_lines(result.verdict, result.run_dir, resume_command=resume):
         print(line)
 

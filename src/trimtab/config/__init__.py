@@ -8,6 +8,7 @@ from trimtab.config.data import DataConfig
 from trimtab.config.dump import dump_yaml
 from trimtab.config.loading import LoadedConfig, load_config
 from trimtab.config.model import ModelConfig
+from trimtab.config.paths import with_absolute_paths
 from trimtab.config.run_config import RunConfig, differences
 from trimtab.config.schema import json_schema
 from trimtab.config.starter import starter_yaml
@@ -25,4 +26,5 @@ __all__ = [
     "json_schema",
     "load_config",
     "starter_yaml",
+    "with_absolute_paths",
 ]

@@ -53,13 +53,11 @@ class AdapterConfig(Section):
         default=False,
         description="Train magnitude and direction apart (DoRA): a little better at low rank, noticeably slower.",
     )
-    init_lora_weights: (
-        bool | Annotated[str, Field(pattern=r"^(gaussian|olora|orthogonal|pissa|pissa_niter_[1-9][0-9]*)$")]
-    ) = Field(
+    init_lora_weights: bool | Annotated[str, Field(pattern=r"^(gaussian|olora|orthogonal|pissa)$")] = Field(
         default=True,
         description="Where the adapter starts: true is a random A and a zero B, so that step 0 is exactly "
         "the base; "
-        "else gaussian, olora, orthogonal, pissa or pissa_niter_N.",
+        "else gaussian, olora, orthogonal or pissa.",
         examples=["gaussian"],
     )
     bias: Literal["none", "all", "lora_only"] = Field(

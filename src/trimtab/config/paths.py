@@ -23,6 +23,9 @@ _PATHS = {
     "data.cache_dir",
     "training.output_dir",
 }
+_LONGEST_PATH = 4096
+"""PATH_MAX on Linux: what is longer is a template's text, not a path."""
+
 _DATA_SUFFIXES = {".jsonl", ".json", ".csv", ".parquet", ".jinja"}
 
 
@@ -37,6 +40,25 @@ def expand_home(setting: Setting, value: Any, remarks: Remarks) -> Any:
     expanded = str(Path(value).expanduser())
     remarks.notice(setting.place, f"{setting.key}: {value} became {expanded}")
     return expanded
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The same config readable from anywhere: every relative path that is there becomes absolute."""
+    values = config.flat()
+    for key in _PATHS & values.keys():
+        value = values[key]
+        is_list = isinstance(value, list)
+        paths = [_absolute(key, part) for part in (value if is_list else [value])]
+        values[key] = paths if is_list else paths[0]
+    return RunConfig.from_flat(values)
+
+
+def _absolute(key: str, value: Any) -> Any:
+    if not isinstance(value, str) or len(value) > _LONGEST_PATH:
+        return value
+    if key == "training.output_dir" or Path(value).exists():
+        return str(Path(value).absolute())
+    return value
 
 
 def look_beside(config: RunConfig, places: Mapping[str, Place], folder: Path, remarks: Remarks) -> None:

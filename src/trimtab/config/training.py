@@ -160,7 +160,7 @@ class TrainingConfig(Section):
     )
     save_total_limit: Count | None = Field(
         default=3,
-        description="Checkpoints kept, the best one always among them; null keeps all, and the disk fills.",
+        description="Checkpoints kept; null keeps all, and the disk fills. The best weights are kept apart, in best/.",
     )
     load_best_model_at_end: bool = Field(
         default=True, description="End with the weights of the lowest eval loss instead of the last ones."

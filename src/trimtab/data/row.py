@@ -9,7 +9,7 @@ from typing import Any
 _LINE_BITS = 40
 
 
-class RowProblem(Exception):  # noqa: N818 - a row's fault, collected; never seen by a caller as an error
+class RowProblem(Exception):
     """A row that cannot be understood. `kind` is equal for rows with the same fault; `detail` is this row's
     own."""
 
@@ -19,7 +19,7 @@ class RowProblem(Exception):  # noqa: N818 - a row's fault, collected; never see
         self.detail = detail
 
 
-class RowDropped(Exception):  # noqa: N818 - not an error: the row is counted
+class RowDropped(Exception):
     """A row that is understood and has nothing to learn from, with the reason that the report counts it under."""
 
     def __init__(self, reason: str) -> None:

@@ -32,7 +32,7 @@ _OPEN, _CLOSE = (
 )  # private use: no text has a reason to hold them, and one that does is proved in full
 
 
-class FastPathRefuted(Exception):  # noqa: N818 - an answer, not an error: the rows are done again
+class FastPathRefuted(Exception):
     """A sampled row differs between one marked render and the full proof: the short way is not safe here."""
 
 

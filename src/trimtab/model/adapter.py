@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
 
 import torch
@@ -29,6 +30,10 @@ def add_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> nn.Module:
         adapted: nn.Module = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **given))
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:
         raise ModelError(f"adapter: PEFT refuses this configuration: {error}") from None
+    for parameter in adapted.parameters():
+        # PEFT does this for LoRA's matrices, but not for modules_to_save and biases, which learn as well.
+        if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16):
+            parameter.data = parameter.data.float()
     return adapted
 
 
@@ -39,10 +44,19 @@ def train_everything(base: nn.Module) -> nn.Module:
 
 
 def _check_targets(base: Any, adapter: AdapterConfig) -> None:
-    """PEFT's own message for a target that matches nothing prints the whole model."""
+    """PEFT's own message for a target that matches nothing prints the whole model; for other keys it says nothing."""
+    names = [name for name, _ in base.named_modules()]
+    for key in ("rank_pattern", "alpha_pattern"):
+        for pattern in getattr(adapter, key):
+            if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in names):
+                raise ModelError(f"adapter.{key}: {type(base).__name__} has no layer that {pattern!r} matches.")
+    for module in adapter.modules_to_save or []:
+        if not any(name == module or name.endswith(f".{module}") for name in names):
+            near = difflib.get_close_matches(module, {name.rsplit(".", 1)[-1] for name in names}, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ModelError(f"adapter.modules_to_save: {type(base).__name__} has no module {module!r}.{hint}")
     if not isinstance(adapter.target_modules, list):
         return
-    names = [name for name, _ in base.named_modules()]
     last = sorted({name.rsplit(".", 1)[-1] for name, module in base.named_modules() if isinstance(module, nn.Linear)})
     for target in adapter.target_modules:
         if not any(name == target or name.endswith(f".{target}") for name in names):

@@ -10,6 +10,8 @@ logits must be the model's own, up to rounding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +47,14 @@ class Fit:
         return self.layout is not Layout.PADDED
 
 
-def fit(model: nn.Module, *, packing: bool, own_attention: bool, device: torch.device) -> Fit:
+def fit(
+    model: nn.Module,
+    *,
+    packing: bool,
+    own_attention: bool,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Fit:
     """The fastest layout and the head that this model proves equal to its own forward.
 
     The model is left with segmented attention switched on where that won (`set_attn_implementation`). With
@@ -58,14 +67,14 @@ def fit(model: nn.Module, *, packing: bool, own_attention: bool, device: torch.d
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), autocast():
             return _fit(core, packing, own_attention, device)
     finally:
         model.train(training)
 
 
 def _fit(core: Any, packing: bool, own_attention: bool, device: torch.device) -> Fit:
-    truth = [_own_logits(core, example, device) for example in _examples(core)]
+    truth = _truth(core, device)
     asked = core.config._attn_implementation
     layouts = [Layout.POSITIONS, Layout.BLOCK_MASK, Layout.PADDED] if packing else [Layout.PADDED]
     attempts = [(layout, asked) for layout in layouts]
@@ -88,6 +97,28 @@ def _fit(core: Any, packing: bool, own_attention: bool, device: torch.device) ->
         + "\nTraining on other logits than the model's own would teach it something else. "
         "Please report this architecture with the lines above."
     )
+
+
+def _truth(core: Any, device: torch.device) -> list[torch.Tensor]:
+    """The model's own logits of each example alone.
+
+    Raises:
+        ModelError: it cannot compute them, or they are not numbers.
+    """
+    try:
+        logits = [_own_logits(core, example, device) for example in _examples(core)]
+    except Exception as error:
+        attention_used = core.config._attn_implementation
+        raise ModelError(
+            f"{type(core).__name__} cannot run here with attention {attention_used!r} ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}). Leave model.attn_implementation at auto."
+        ) from None
+    if not all(bool(one.isfinite().all()) for one in logits):
+        raise ModelError(
+            f"{type(core).__name__}: the base's own logits are not finite numbers in {logits[0].dtype}. Either its "
+            "weights are damaged (download them again), or they overflow in this type (try bf16: true, or fp16: false)."
+        )
+    return logits
 
 
 def _window_reaches_attention(core: Any, device: torch.device) -> bool:

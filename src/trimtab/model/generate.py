@@ -13,6 +13,7 @@ from trimtab.errors import DataError
 from trimtab.model import attention
 from trimtab.model.checkpointing import is_checkpointing, start_checkpointing, stop_checkpointing
 from trimtab.model.core import causal_lm
+from trimtab.model.load import pad_id
 
 PROMPTS_AT_ONCE = 16  # guess: a small batch shares each pass over the weights
 
@@ -46,7 +47,7 @@ def answer(
     if sampling.temperature > 0:
         options = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     stops = stop_ids(tokenizer)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (stops or [0])[0]
+    pad = pad_id(tokenizer)
     answers: list[str] = []
     torch.manual_seed(sampling.seed)
     with _generating(model):
@@ -87,12 +88,7 @@ def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, Any]], chat: bool) 
         return list(tokenizer.encode(prompt))
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    # The same rule as in training: the tokenizer's own first token, unless the template wrote it.
-    start = tokenizer.encode("a")[: len(tokenizer.encode("a")) - len(tokenizer.encode("a", add_special_tokens=False))]
-    if start and start[0] == tokenizer.bos_token_id and ids[:1] != start[:1]:
-        ids = start[:1] + ids
-    return ids
+    return list(tokenizer.encode(text, add_special_tokens=False))  # as in training: the template writes every token
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,22 @@ def load_tokenizer(model: ModelConfig) -> Any:
             "Training text must be cut into the tokens that the model was trained on. "
             "Put tokenizer.json and tokenizer_config.json of the base model beside its weights."
         ) from None
+
+
+def pad_id(tokenizer: Any) -> int:
+    """Any id will do: padding is masked from attention and never a target."""
+    given = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return int(given or 0)
+
+
+def weights_identity(model: ModelConfig) -> str:
+    """Changes when the base's config or weights are replaced: file sizes of a folder, or the Hub's commit."""
+    folder = Path(model.name_or_path).expanduser()
+    if folder.is_dir():
+        weights = sorted(f"{path.name}:{path.stat().st_size}" for path in folder.glob("*.safetensors"))
+        described = (folder / "config.json").read_text(encoding="utf-8") + "\n".join(weights)
+        return hashlib.sha256(described.encode()).hexdigest()
+    return str(getattr(load_config(model), "_commit_hash", None))
 
 
 def load_config(model: ModelConfig) -> Any:

@@ -9,7 +9,7 @@ import torch
 
 from trimtab.config import RunConfig
 from trimtab.errors import ModelError
-from trimtab.model.load import DTYPES, load_base, load_config, load_tokenizer
+from trimtab.model.load import load_base, load_config, load_tokenizer
 from trimtab.model.weights import ADAPTER_FILE
 from trimtab.records import RunDir
 from trimtab.records.whole_folder import faults
@@ -23,6 +23,8 @@ def find_weights(run_dir: RunDir, which: str | None) -> Path:
     """
     if not run_dir.config.exists():
         raise ModelError(f"{run_dir.path}: this is no run folder: it has no config.yaml.")
+    if not run_dir.plan.exists():
+        raise ModelError(f"{run_dir.path}: this run folder is incomplete: it has no plan.json.")
     if which is not None:
         candidates = [run_dir.path / which]
     else:
@@ -37,26 +39,39 @@ def find_weights(run_dir: RunDir, which: str | None) -> Path:
 
 
 def load_trained(
-    config: RunConfig, folder: Path, *, precision: str, device: torch.device, dequantise: bool = False
+    config: RunConfig,
+    folder: Path,
+    *,
+    compute: torch.dtype,
+    device: torch.device,
+    dequantise: bool = False,
 ) -> tuple[Any, Any]:
-    """(model, tokenizer) of the weights in `folder`: on the very base they were trained on, 4-bit if it was.
+    """(model, tokenizer) of the weights in `folder`: on the very base they were trained on, 4-bit if it was; every
+    weight in `compute`.
 
     With `dequantise` a 4-bit base becomes a plain one with the weights that the 4-bit one computes with. That is the
     base to merge into: the adapter learnt to correct it, rounding errors included. On the original full-precision
     weights it meets another base (loss 2.33 instead of 2.19 in one test), merged into 4 bits it is rounded away (2.38).
     """
-    compute = DTYPES[precision]
-    tokenizer_source = folder if (folder / "tokenizer_config.json").exists() else Path(config.model.name_or_path)
-    tokenizer = load_tokenizer(config.model.model_copy(update={"name_or_path": str(tokenizer_source)}))
+    tokenizer = load_trained_tokenizer(config, folder)
     if not (folder / ADAPTER_FILE).exists():
         own = config.model.model_copy(update={"name_or_path": str(folder), "load_in_4bit": False})
-        return load_base(own, dtype=torch.float32, compute_dtype=compute, device=device), tokenizer
+        return load_base(own, dtype=compute, compute_dtype=compute, device=device), tokenizer
     from peft import PeftModel
 
     base = load_base(config.model, dtype=compute, compute_dtype=compute, device=device)
     if dequantise and config.model.load_in_4bit:
         base = base.dequantize()
     return PeftModel.from_pretrained(base, str(folder)), tokenizer
+
+
+def load_trained_tokenizer(config: RunConfig, folder: Path) -> Any:
+    """The tokenizer saved with the weights, or the base's with the template that was saved (in checkpoints)."""
+    source = folder if (folder / "tokenizer_config.json").exists() else Path(config.model.name_or_path)
+    tokenizer = load_tokenizer(config.model.model_copy(update={"name_or_path": str(source)}))
+    if (template := folder / "chat_template.jinja").exists():
+        tokenizer.chat_template = template.read_text(encoding="utf-8")
+    return tokenizer
 
 
 def original_dtype(config: RunConfig) -> torch.dtype:

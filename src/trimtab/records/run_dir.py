@@ -1,13 +1,14 @@
 """A run is a folder. This is the only place that knows its file names; the format is documented in
 docs/reference/run-folder.md and readable without torch.
 
-`metrics.jsonl` and `events.jsonl` are append-only. After a kill their last line may be torn: readers skip it,
-and the next writer cuts it off. A resumed run writes the steps after its checkpoint again: of two lines with the
-same kind, trial and step the later one counts.
+`metrics.jsonl` and `events.jsonl` are appended to. After a kill their last line may be torn: readers skip it, and a
+resumed run cuts it off, together with what was measured after its checkpoint. Should two lines have the same kind,
+trial and step all the same, the later one counts.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -15,12 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
+from trimtab.errors import OutputError
 from trimtab.records.event import RunEvent
 from trimtab.records.metrics import EvalRecord, StepRecord, read_metric
 from trimtab.records.plan import Plan
 from trimtab.records.verdict import Verdict
+from trimtab.records.whole_folder import write_error
 
 RUN_FORMAT = 1
 
@@ -30,6 +34,7 @@ class RunDir:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._lock = FileLock(self.path / ".lock")
 
     @property
     def config(self) -> Path:
@@ -92,11 +97,14 @@ class RunDir:
     def write_text(self, path: Path, text: str) -> None:
         """Write a whole file or nothing: aside, synced, renamed."""
         aside = path.with_name(f".{path.name}.tmp")
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        try:
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except OSError as error:
+            raise write_error(path, error, needed_bytes=len(text.encode())) from None
 
     def append_metric(self, record: StepRecord | EvalRecord) -> None:
         _append_line(self.metrics, record.model_dump_json())
@@ -104,11 +112,32 @@ class RunDir:
     def append_event(self, event: RunEvent) -> None:
         _append_line(self.events, event.model_dump_json())
 
-    def cut_torn_lines(self) -> None:
-        """Before a resumed run appends: drop what a kill left of a last line."""
+    def go_back_to(self, step: int) -> None:
+        """Before a resumed run appends: drop what a kill left of a last line, and what was measured after `step`, which
+        is measured again."""
         for path in (self.metrics, self.events):
             if path.exists():
                 _cut_torn_line(path)
+        if self.metrics.exists():
+            kept = [line for line in _whole_lines(self.metrics) if line["step"] <= step]
+            self.write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def lock(self) -> None:
+        """Claim the folder for this process, until `unlock` or its end.
+
+        Raises:
+            OutputError: another process is training into it.
+        """
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OutputError(
+                f"{self.path}: another process is training into this folder. Two at once would spoil its records. "
+                "Wait for it, or stop it first."
+            ) from None
+
+    def unlock(self) -> None:
+        self._lock.release(force=True)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -156,11 +185,16 @@ class RunDir:
 
 def _append_line(path: Path, line: str) -> None:
     # One write() of a whole line to a file opened for appending: another reader sees all of it or none.
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    content = line.encode() + b"\n"
     try:
-        os.write(descriptor, line.encode() + b"\n")
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if os.write(descriptor, content) < len(content):
+                raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise write_error(path, error, needed_bytes=len(content)) from None
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -11,19 +11,11 @@ from trimtab.records.metrics import Measured
 
 
 class Status(enum.StrEnum):
-    """The ways a run can end; each with the sentence that a person reads and the command's exit status."""
+    """The ways a run can end: with weights better than the base, with none, or not yet."""
 
     HEALTHY = "healthy"
     FAILED = "failed"
     STOPPED = "stopped"
-
-    @property
-    def sentence(self) -> str:
-        return {
-            Status.HEALTHY: "the adapter is better than the base it started from",
-            Status.FAILED: "the run learnt nothing that can be used",
-            Status.STOPPED: "the run was interrupted; it can be resumed",
-        }[self]
 
     @property
     def exit_status(self) -> int:
@@ -56,5 +48,7 @@ class Verdict(BaseModel):
     final_weights: str = ""
     train_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    skipped_updates: int = 0
+    """Updates that fp16's loss scaling left out because a gradient overflowed."""
     tokens_per_second: float = 0.0
     predicted_vs_measured: dict[str, Comparison] = {}

@@ -45,7 +45,7 @@ def write_folder(path: Path, write: Callable[[Path], None], *, about: dict[str, 
         _put_in_place(aside, path)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise _explained(path, error, needed_bytes) from None
+        raise write_error(path, error, needed_bytes) from None
     except Exception as error:
         # safetensors and torch wrap the system's error in their own; its number is what tells a full disk.
         shutil.rmtree(aside, ignore_errors=True)
@@ -61,7 +61,7 @@ def write_folder(path: Path, write: Callable[[Path], None], *, about: dict[str, 
                 "unexpected pos",
             )
         ):
-            raise _explained(path, OSError(errno.ENOSPC, "No space left on device"), needed_bytes) from None
+            raise write_error(path, OSError(errno.ENOSPC, "No space left on device"), needed_bytes) from None
         raise
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -99,11 +99,13 @@ def about(path: Path) -> dict[str, Any]:
 def link_or_copy(source: Path, target: Path) -> None:
     """The files of a folder again under another name; hard links where the file system has them (no extra room)."""
     target.mkdir(parents=True)
-    for file in source.iterdir():
+    for file in (path for path in source.rglob("*") if path.is_file()):
+        copy = target / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(file, target / file.name)
+            os.link(file, copy)
         except OSError:
-            shutil.copy2(file, target / file.name)
+            shutil.copy2(file, copy)
 
 
 def clean_up(parent: Path) -> None:
@@ -152,7 +154,8 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _explained(path: Path, error: OSError, needed_bytes: int) -> OutputError:
+def write_error(path: Path, error: OSError, needed_bytes: int) -> OutputError:
+    """The system's complaint about writing `path`, as a message to a person."""
     if error.errno in NO_ROOM:
         free = shutil.disk_usage(path.parent).free
         return OutputError(

@@ -13,6 +13,8 @@ def ending_lines(verdict: Verdict, run_dir: RunDir, *, resume_command: str) -> l
         f"{steps.measured:,.0f} of {steps.predicted:,.0f} planned steps in {duration(verdict.train_seconds)}, "
         f"{verdict.tokens_per_second:,.0f} tokens/s, peak memory {verdict.peak_memory_bytes / 2**30:.2f} GiB"
     )
+    if verdict.skipped_updates:
+        lines.append(f"{verdict.skipped_updates} updates overflowed in fp16 and were left out (the loss scale adapts)")
     if verdict.status is Status.STOPPED:
         lines.append(f"a checkpoint is saved; go on with: {resume_command}")
         return lines

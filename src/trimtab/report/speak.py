@@ -12,4 +12,4 @@ def say(console: Console | None, lines: Iterable[str]) -> None:
     if console is None:
         return
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+        console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=not console.is_terminal)

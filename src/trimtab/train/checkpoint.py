@@ -22,6 +22,7 @@ from trimtab.train.state import RunState
 STATE_FILE = "trainer_state.json"
 OPTIMIZER_FILE = "optimizer.pt"
 BEST_LINK = "best"
+TEMPLATE_FILE = "chat_template.jinja"
 
 
 @dataclass(frozen=True)
@@ -41,24 +42,19 @@ class Keeper:
 
     def keep_best(self, state: RunState) -> None:
         """Write `best/`. It does not wait for the next save: the best evaluation may fall between two."""
-        saved = weights(self.model)
-        if self.processes.is_main:
-            self._write(
-                self.run_dir.best,
-                lambda folder: save_weights(self.model, saved, folder, self.tokenizer),
-                {"step": state.best_step, "eval_loss": state.best_eval_loss},
-                weights_bytes(self.model),
-            )
-        self.processes.wait()
+        self._keep(self.run_dir.best, state.best_step, state.best_eval_loss)
 
     def keep_final(self, state: RunState, step: int) -> None:
+        self._keep(self.run_dir.final, step, state.best_eval_loss if step == state.best_step else None)
+
+    def _keep(self, path: Path, step: int | None, eval_loss: float | None) -> None:
         saved = weights(self.model)
         if self.processes.is_main:
-            self._write(
-                self.run_dir.final,
+            write_folder(
+                path,
                 lambda folder: save_weights(self.model, saved, folder, self.tokenizer),
-                {"step": step, "eval_loss": state.best_eval_loss if step == state.best_step else None},
-                weights_bytes(self.model),
+                about={"step": step, "eval_loss": eval_loss},
+                needed_bytes=weights_bytes(self.model),
             )
         self.processes.wait()
 
@@ -72,14 +68,17 @@ class Keeper:
                 save_weights(self.model, saved, folder, tokenizer=None)
                 torch.save({"optimizer": optimizer, "scaler": self.scaler.state_dict()}, folder / OPTIMIZER_FILE)
                 (folder / STATE_FILE).write_text(state.model_dump_json(indent=1), encoding="utf-8")
+                if isinstance(self.tokenizer.chat_template, str):
+                    (folder / TEMPLATE_FILE).write_text(self.tokenizer.chat_template, encoding="utf-8")
                 if state.best_step is not None and self.run_dir.best.exists():
                     # The best so far belongs to the checkpoint: a run resumed from here must not find a later one.
                     link_or_copy(self.run_dir.best, folder / BEST_LINK)
 
             path = self.run_dir.checkpoint(state.global_step)
             # AdamW keeps two numbers for each weight.
-            self._write(path, write, {"step": state.global_step, **self.identity}, 3 * weights_bytes(self.model))
-            self._rotate()
+            needed_bytes = 3 * weights_bytes(self.model)
+            write_folder(path, write, about={"step": state.global_step, **self.identity}, needed_bytes=needed_bytes)
+            self._rotate(state.global_step)
         self.processes.wait()
 
     def load_best(self) -> int:
@@ -94,14 +93,12 @@ class Keeper:
         load_weights(self.model, self.run_dir.best)
         return int(about(self.run_dir.best)["step"])
 
-    def _write(self, path: Path, write: Any, identity: dict[str, Any], needed_bytes: int) -> None:
-        write_folder(path, write, about=identity, needed_bytes=needed_bytes)
-
-    def _rotate(self) -> None:
+    def _rotate(self, step: int) -> None:
+        """Delete the oldest. What lies beyond this step is torn (it was passed over on resume) and does not count."""
         if self.limit is None:
             return
-        checkpoints = self.run_dir.checkpoints()
-        for _, path in checkpoints[: -self.limit]:
+        so_far = [path for at, path in self.run_dir.checkpoints() if at <= step]
+        for path in so_far[: -self.limit]:
             shutil.rmtree(path)
 
 
@@ -162,18 +159,17 @@ def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+    """Moments and step counts only: learning rate, betas and weight decay are the config's (a resume that may change
+    them must not get the old ones back)."""
     parameters: Sequence[torch.Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
-    if not any(hasattr(p, "full_tensor") for p in parameters):
-        optimizer.load_state_dict(stored)
-        return
     state: dict[int, dict[str, Any]] = {}
     for index, entry in stored["state"].items():
         like = parameters[index]
         state[index] = {}
         for name, value in entry.items():
-            if isinstance(value, torch.Tensor) and value.shape == like.shape:
+            if isinstance(value, torch.Tensor) and hasattr(like, "full_tensor") and value.shape == like.shape:
                 part = torch.zeros_like(like, dtype=value.dtype)
                 assign(part, value)
                 value = part
             state[index][name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": stored["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

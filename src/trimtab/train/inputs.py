@@ -13,6 +13,13 @@ from trimtab.data.prepare import PreparedData, prepare
 from trimtab.model.load import load_config, load_tokenizer
 
 
+def _cores() -> int:
+    """The cores this process may use, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def prepare_inputs(config: RunConfig, notify: Callable[[str], None]) -> tuple[Any, PreparedData]:
     """(tokenizer, data) as `config` asks for; read from the cache where nothing changed.
 
@@ -24,11 +31,11 @@ def prepare_inputs(config: RunConfig, notify: Callable[[str], None]) -> tuple[An
     data = prepare(
         config.data,
         tokenizer,
-        seed=config.training.seed,
+        seed=config.training.seed if config.training.data_seed is None else config.training.data_seed,
         vocab_size=getattr(architecture, "vocab_size", None),
         model_max_length=getattr(architecture, "max_position_embeddings", None),
         cache_dir=Path(config.data.cache_dir).expanduser() if config.data.cache_dir else default_cache_dir(),
-        workers=(os.cpu_count() or 1) if config.data.workers == "auto" else int(config.data.workers),
+        workers=_cores() if config.data.workers == "auto" else int(config.data.workers),
         notify=notify,
     )
     if data.chat_template is not None:

@@ -54,18 +54,24 @@ class Loop:
     observers: Sequence[Observer]
     telemetry: Telemetry
     save_on_best: bool = False
+    pending: Sequence[Intervention] = ()
+    """What observers answered before the run was resumed and nobody carried out."""
 
     def run(self, interrupt: Interrupt) -> Ending:
         """Train until the plan is done, an observer says stop, or the user does."""
         plan, state = self.plan, self.state
         evals, saves = set(plan.eval_points.value), set(plan.save_points.value)
-        answers: list[Intervention] = []
+        answers: list[Intervention] = list(self.pending)
         if state.global_step == 0 and self.validation is not None:
             answers += self._evaluate()
         self.stepper.model.train()
         self.telemetry.start_clock()
 
         while state.global_step < plan.total_steps.value:
+            if stop := next((answer for answer in answers if isinstance(answer, Stop)), None):
+                self._record(leave=0)
+                return Ending(stop.reason)
+            answers.clear()
             rows = self.order.rows(state.global_step)
             target_tokens = int(self.train.target_counts[rows].sum())
             tokens = int(self.train.lengths[rows].sum())
@@ -84,15 +90,12 @@ class Loop:
             if looks_up:
                 self.telemetry.start_clock()
 
-            if self.stepper.processes.any(interrupt.requested is not None):
+            is_last = state.global_step == plan.total_steps.value
+            if self.stepper.processes.any(interrupt.requested is not None) and not is_last:
                 self._record(leave=0)
                 if state.global_step not in saves:
                     self._save()
                 return Ending(f"stopped by {interrupt.requested or 'another process'}", interrupted=True)
-            if stop := next((answer for answer in answers if isinstance(answer, Stop)), None):
-                self._record(leave=0)
-                return Ending(stop.reason)
-            answers.clear()
         self._record(leave=0)
         return Ending("all planned steps are done")
 

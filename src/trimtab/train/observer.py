@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +37,7 @@ class Observer(Protocol):
 class EarlyStopping:
     """Stops when `patience` evaluations in a row failed to improve on the best by more than `threshold` nats.
 
-    As transformers' EarlyStoppingCallback; the base's own evaluation at step 0 does not count against it.
+    The base's own evaluation at step 0 is the first best. A loss that is not a number is no improvement.
     """
 
     def __init__(self, patience: int, threshold: float) -> None:
@@ -49,7 +50,7 @@ class EarlyStopping:
         return CONTINUE
 
     def on_eval(self, record: EvalRecord) -> Intervention:
-        if self.best is None or record.loss < self.best - self.threshold:
+        if self.best is None or not math.isfinite(self.best) or record.loss < self.best - self.threshold:
             self.best = record.loss
             self.failed = 0
         else:

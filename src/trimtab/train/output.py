@@ -20,7 +20,7 @@ def check_output(run_dir: RunDir, *, resume: bool) -> None:
     if not resume and run_dir.holds_a_run():
         raise OutputError(
             f"training.output_dir: {path} holds a run already. Two runs in one folder would mix their records.\n"
-            f"Go on with it: --resume. Or choose another name: training.output_dir={_free_name(path)}"
+            f"Go on with it: --resume. Or choose another folder, such as {_free_name(path)}."
         )
     parent = path
     while not parent.exists():

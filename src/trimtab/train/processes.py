@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import nn
+
+from trimtab.errors import UserError
+
+T = TypeVar("T")
 
 
 class Processes:
@@ -27,7 +33,8 @@ class Processes:
 
             PartialState(cpu=use_cpu or device.type == "cpu")
             # Flags and Python objects travel over gloo: agreeing to stop must not wait for the GPU.
-            self._control = dist.new_group(backend="gloo")
+            # Preparing a large data set may take the main process hours; the others wait.
+            self._control = dist.new_group(backend="gloo", timeout=timedelta(days=7))
 
     @property
     def is_main(self) -> bool:
@@ -58,6 +65,19 @@ class Processes:
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self._control)
         return box[0]
+
+    def by_main(self, make: Callable[[], T]) -> T:
+        """What `make` returns in the main process, in every process; a user error in all of them if it is one there."""
+        made: T | UserError | None = None
+        if self.is_main:
+            try:
+                made = make()
+            except UserError as error:
+                made = error
+        made = self.from_main(made)
+        if isinstance(made, UserError):
+            raise made
+        return cast(T, made)
 
     def wrap(self, loss: nn.Module, *, fsdp: bool) -> nn.Module:
         """`loss` with its gradients exchanged: averaged over processes at the last micro batch of a step."""

@@ -10,20 +10,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from trimtab.config import RunConfig, dump_yaml
+from trimtab.config import RunConfig, dump_yaml, with_absolute_paths
 from trimtab.data.order import Order
 from trimtab.data.prepare import PreparedData
 from trimtab.model.fit import fit
+from trimtab.model.load import pad_id, weights_identity
 from trimtab.model.target_loss import TargetLoss
 from trimtab.model.weights import load_weights, trained_parameters
 from trimtab.plan.schedule import schedule
 from trimtab.records import Comparison, Plan, RunDir, RunEvent, Status, Verdict
+from trimtab.records.run_dir import RUN_FORMAT
 from trimtab.train.checkpoint import Checkpoint, Keeper
 from trimtab.train.feed import Feed
 from trimtab.train.interrupt import Interrupt
+from trimtab.train.judge import judge
 from trimtab.train.learner import Learner
 from trimtab.train.loop import Ending, Loop
-from trimtab.train.observer import EarlyStopping, Observer
+from trimtab.train.observer import CONTINUE, EarlyStopping, Intervention, Observer
 from trimtab.train.optimizer import build_optimizer
 from trimtab.train.precision import Precision
 from trimtab.train.processes import Processes
@@ -59,6 +62,7 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         packing=plan.packing.value,
         own_attention=run.config.model.attn_implementation != "auto",
         device=processes.device,
+        autocast=precision.autocast,
     )
     if plan.packing.value and not fitted.packs:
         notify(f"packing: this model cannot keep packed examples apart, so they are padded ({fitted.reason})")
@@ -84,10 +88,8 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         state = checkpoint.state
         checkpoint.restore(learner, scaler)
 
-    trackers = _trackers(run, state)
-    if processes.is_main:
-        _write_records(run, checkpoint, fitted.layout.value)
-    processes.wait()
+    trackers = _trackers(run, state, notify)
+    processes.by_main(lambda: _write_records(run, checkpoint, fitted.layout.value))
     keeper = Keeper(
         run_dir=run.run_dir,
         model=run.model,
@@ -98,11 +100,11 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         identity=identity(run.config, run.plan, run.data.fingerprint),
         limit=training.save_total_limit,
     )
-    stopping = _early_stopping(run, state)
+    stopping, pending = _early_stopping(run, state)
     loop = Loop(
         plan=plan,
         stepper=Stepper(wrapped, [learner], precision, scaler, processes, seed=training.seed),
-        feed=Feed(fitted.layout, _pad_id(run.tokenizer), processes.device, processes.index, processes.count),
+        feed=Feed(fitted.layout, pad_id(run.tokenizer), processes.device, processes.index, processes.count),
         train=run.data.train,
         validation=run.data.validation if plan.eval_points.value else None,
         order=order_of(run.config, plan),
@@ -112,12 +114,13 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         observers=[*observers, *([trackers] if trackers else []), *([stopping] if stopping else [])],
         telemetry=Telemetry(processes.device),
         save_on_best=training.save_strategy == "best",
+        pending=pending,
     )
     with Interrupt() as interrupt:
         ending = loop.run(interrupt)
-    if trackers:
-        trackers.close()
-    return _finish(run, loop, ending)
+        if trackers:
+            trackers.close()
+        return _finish(run, loop, ending)  # within: a signal must not cut the final weights
 
 
 def order_of(config: RunConfig, plan: Plan) -> Order:
@@ -133,6 +136,8 @@ def order_of(config: RunConfig, plan: Plan) -> Order:
 def identity(config: RunConfig, plan: Plan, data_fingerprint: str) -> dict[str, Any]:
     """What two runs must share for one to be the other's continuation."""
     decided = (
+        "packing",
+        "gradient_checkpointing",
         "total_steps",
         "effective_batch_size",
         "warmup_steps",
@@ -144,52 +149,53 @@ def identity(config: RunConfig, plan: Plan, data_fingerprint: str) -> dict[str, 
     return {
         "config": config.flat(),
         "data": data_fingerprint,
+        "base": weights_identity(config.model),
         "plan": {name: getattr(plan, name).value for name in decided},
     }
 
 
 def _write_records(run: Run, checkpoint: Checkpoint | None, layout: str) -> None:
     run.run_dir.path.mkdir(parents=True, exist_ok=True)
-    run.run_dir.cut_torn_lines()
+    run.run_dir.lock()
+    step = 0 if checkpoint is None else checkpoint.state.global_step
+    run.run_dir.go_back_to(step if checkpoint is not None else -1)
     run.run_dir.verdict.unlink(missing_ok=True)
-    run.run_dir.write_text(run.run_dir.config, dump_yaml(run.config, run.origins))
+    run.run_dir.write_text(run.run_dir.config, dump_yaml(with_absolute_paths(run.config), run.origins))
     run.run_dir.write_json(run.run_dir.plan, run.plan)
     run.run_dir.write_json(run.run_dir.data_report, run.data.report)
     if checkpoint is not None:
         checkpoint.restore_best(run.run_dir)
-    step = 0 if checkpoint is None else checkpoint.state.global_step
     message = f"resumed from step {step}" if checkpoint is not None else "started"
-    detail = {"torch": torch.__version__, "layout": layout, "processes": run.processes.count}
+    detail = {"format": RUN_FORMAT, "torch": torch.__version__, "layout": layout, "processes": run.processes.count}
     event = RunEvent(kind="resumed" if checkpoint is not None else "started", step=step, message=message, detail=detail)
     run.run_dir.append_event(event)
     for notice in run.notices:
         run.run_dir.append_event(RunEvent(kind="notice", step=step, message=notice))
 
 
-def _trackers(run: Run, state: RunState) -> Trackers | None:
+def _trackers(run: Run, state: RunState, notify: Notify) -> Trackers | None:
     names = tracker_names(run.config.training.report_to)
     if not names or not run.processes.is_main:
         return None
     name = run.config.training.run_name or run.run_dir.path.name
     every = run.plan.logging_steps.value
-    return Trackers(names, run.run_dir, name, run.config.flat(), every=every, first_step=state.global_step)
+    return Trackers(
+        names, run.run_dir, name, run.config.flat(), every=every, first_step=state.global_step, notify=notify
+    )
 
 
-def _early_stopping(run: Run, state: RunState) -> EarlyStopping | None:
+def _early_stopping(run: Run, state: RunState) -> tuple[EarlyStopping | None, list[Intervention]]:
+    """The observer as it was when the checkpoint was written, and what it answered last."""
     training = run.config.training
     if training.early_stopping_patience is None:
-        return None
+        return None, []
     stopping = EarlyStopping(training.early_stopping_patience, training.early_stopping_threshold)
+    answer: Intervention = CONTINUE
     if state.global_step:
         for record in run.run_dir.read_metrics()[1]:
             if record.step <= state.global_step:
-                stopping.on_eval(record)
-    return stopping
-
-
-def _pad_id(tokenizer: Any) -> int:
-    """Any id will do: padding is masked from attention and never a target."""
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0)
+                answer = stopping.on_eval(record)
+    return stopping, [answer]
 
 
 def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
@@ -201,7 +207,7 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
             step = keeper.load_best()
             assert step == state.best_step, f"best/ is of step {step}, the best evaluation was at {state.best_step}"
         keeper.keep_final(state, step)
-    status, reason = _judge(run, state, ending)
+    status, reason = run.processes.by_main(lambda: _judge(run, ending))
     verdict = Verdict(
         status=status,
         reason=reason,
@@ -211,6 +217,7 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
         final_weights="" if ending.interrupted else f"step {step}",
         train_seconds=state.train_seconds,
         peak_memory_bytes=state.peak_memory_bytes,
+        skipped_updates=run.processes.by_main(lambda: _skipped_updates(run)),
         tokens_per_second=state.tokens_seen / state.train_seconds if state.train_seconds else 0.0,
         predicted_vs_measured={
             "steps": Comparison(predicted=run.plan.total_steps.value, measured=state.global_step, unit="steps"),
@@ -228,27 +235,15 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
     return verdict
 
 
-def _judge(run: Run, state: RunState, ending: Ending) -> tuple[Status, str]:
-    """Judged against the base: a loss that fell from where training itself had driven it up is no success."""
+def _judge(run: Run, ending: Ending) -> tuple[Status, str]:
     if ending.interrupted:
         return Status.STOPPED, ending.reason
-    if run.processes.is_main:
-        steps, evals = run.run_dir.read_metrics()
-    else:
-        steps, evals = [], []
-    base, best = state.base_eval_loss, state.best_eval_loss
-    if evals:
-        if best is None:
-            return Status.FAILED, "no evaluation after the first step gave a finite loss"
-        if base is not None and math.isfinite(base) and best >= base:
-            return (
-                Status.FAILED,
-                f"no evaluation was better than the base itself ({best:.4f} against {base:.4f})",
-            )
-        return (
-            Status.HEALTHY,
-            f"evaluation loss {base:.4f} → {best:.4f}" if base is not None else f"evaluation loss {best:.4f}",
-        )
-    if steps and not all(math.isfinite(record.loss) for record in steps):
-        return Status.FAILED, "the training loss stopped being a number"
-    return Status.HEALTHY, f"{ending.reason}; without validation data nothing says how good it is"
+    steps, evals = run.run_dir.read_metrics()
+    return judge(steps, evals, best_is_final=run.config.training.load_best_model_at_end, why_it_ended=ending.reason)
+
+
+def _skipped_updates(run: Run) -> int:
+    """fp16's scaler leaves an update out when a gradient overflows, and lowers its scale."""
+    if run.plan.precision.value != "fp16":
+        return 0
+    return sum(not math.isfinite(record.grad_norm) for record in run.run_dir.read_metrics()[0])

@@ -48,6 +48,7 @@ class Stepper:
             summed_K = loss_K.detach() if summed_K is None else summed_K + loss_K.detach()
         assert summed_K is not None
         norms = [self._update(learner, updates_done) for learner in self.learners]
+        self.scaler.update()
         mean_loss_K = self.processes.sum(summed_K) / max(1, target_tokens)
         return torch.stack([mean_loss_K, torch.stack(norms).to(mean_loss_K)])
 
@@ -56,7 +57,6 @@ class Stepper:
         norm = learner.clip()
         learner.set_learning_rate(updates_done)
         self.scaler.step(learner.optimizer)
-        self.scaler.update()
         learner.optimizer.zero_grad(set_to_none=True)
         return norm
 

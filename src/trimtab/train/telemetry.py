@@ -60,6 +60,9 @@ class Telemetry:
             step, measured_2K, event, target_tokens, tokens, seconds = self._waiting.popleft()
             if event is not None:
                 event.synchronize()
+                if not self._waiting:  # nothing was queued behind it: the wait was this step's own
+                    now = time.perf_counter()
+                    seconds, self._last = seconds + now - self._last, now
             losses, norms = measured_2K.tolist()
             readings.append(Reading(step, losses, norms, target_tokens, tokens, seconds, self._memory()))
         return readings

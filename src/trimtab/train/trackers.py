@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trimtab.errors import ConfigError
@@ -40,8 +41,10 @@ class Trackers:
         *,
         every: int,
         first_step: int,
+        notify: Callable[[str], None],
     ) -> None:
         self._every = every
+        self._notify = notify
         # Those that may fail to start come first: nothing is made yet then.
         self._others = [_start(name, run_name, config) for name in names if name != "tensorboard"]
         self._writer: Any = None
@@ -49,7 +52,7 @@ class Trackers:
             from torch.utils.tensorboard import SummaryWriter
 
             # purge_step hides what a killed run wrote after the checkpoint that this one goes on from.
-            self._writer = SummaryWriter(str(run_dir.tensorboard), purge_step=first_step if first_step else None)
+            self._writer = SummaryWriter(str(run_dir.tensorboard), purge_step=first_step + 1 if first_step else None)
 
     def on_step(self, record: StepRecord) -> Intervention:
         if record.step % self._every == 0:
@@ -81,8 +84,15 @@ class Trackers:
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
-        for tracker in self._others:
-            tracker.log(values, step=step)
+        for tracker in list(self._others):
+            try:
+                tracker.log(values, step=step)
+            except Exception as error:  # a service that is away must not cost the run
+                self._others.remove(tracker)
+                self._notify(
+                    f"report_to: {tracker.name} failed at step {step} and is left out from here on "
+                    f"({type(error).__name__}: {error}); metrics.jsonl has every number"
+                )
 
 
 def _start(name: str, run_name: str, config: dict[str, Any]) -> Any:
@@ -92,7 +102,11 @@ def _start(name: str, run_name: str, config: dict[str, Any]) -> Any:
     plain = {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in config.items()}
     try:
         PartialState()  # accelerate's trackers ask it which process they are in
-        tracker = LOGGER_TYPE_TO_CLASS[name](run_name)
+        if name == "mlflow":
+            tracker = LOGGER_TYPE_TO_CLASS[name](run_name=run_name)
+        else:  # their first argument is the project, which holds many runs
+            project = os.environ.get(f"{name.upper()}_PROJECT", "trimtab")
+            tracker = LOGGER_TYPE_TO_CLASS[name](project, name=run_name)
         if hasattr(tracker, "start"):
             tracker.start()
         tracker.store_init_configuration(plain)

@@ -83,7 +83,7 @@ def test_what_tensorboard_shows_is_what_was_measured(tmp_path: Path) -> None:
     from trimtab.records import RunDir, StepRecord
     from trimtab.train.trackers import Trackers
 
-    trackers = Trackers(["tensorboard"], RunDir(tmp_path), "run", {}, every=2, first_step=0)
+    trackers = Trackers(["tensorboard"], RunDir(tmp_path), "run", {}, every=2, first_step=0, notify=print)
     for step in range(1, 6):
         trackers.on_step(
             StepRecord(
