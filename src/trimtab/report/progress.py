@@ -80,6 +80,8 @@ class Progress:
                 self._best = (record.loss, record.step)
             against = "" if self._base is None else f" (base {_figure(self._base)})"
             best = ", the best so far" if better else ""
+            if self._base is not None and record.loss >= self._base:
+                best = ", worse than the base" if record.loss > self._base else ", as the base"
             said = f"evaluation at step {record.step}: loss {_figure(record.loss)}{against}{best}"
         say(self._console, [said])
 
