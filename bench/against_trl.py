@@ -247,6 +247,7 @@ def report(
         "process s",
         "ours / it",
         "outside training s",
+        "CPU s",
         "validation loss",
         "peak RSS MiB",
         "steps",
@@ -267,6 +268,7 @@ def report(
                 " / ".join(f"{seconds:.1f}" for seconds in process),
                 f"{statistics.mean(run.outcome.wall_seconds for run in ours) / statistics.mean(process):.2f}",
                 f"{statistics.mean(run.seconds_outside_training for run in group):.1f}",
+                f"{statistics.mean(run.outcome.cpu_seconds for run in group):.1f}",
                 " / ".join(f"{losses[str(run.adapter)]:.5f}" for run in group),
                 f"{max(run.outcome.peak_memory_bytes for run in group) / 2**20:,.0f}",
                 group[0].steps,
@@ -316,7 +318,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of every run")
-    parser.add_argument("--best", help="one of TRL's settings by name, instead of trying them all")
+    parser.add_argument("--best", action="append", help="one of TRL's settings, instead of trying all; repeatable")
     asked = parser.parse_args()
     env = dict(OFFLINE) | ({"OMP_NUM_THREADS": str(asked.threads)} if asked.threads else {})
     machine = machine_line()
@@ -325,13 +327,11 @@ def main() -> None:
         built = in_own_process(build_world, folder, asked)
         settings = trl_settings(rows_per_pack=max(1, round(MAX_LENGTH / built.tokens_per_row)))
         found = {} if asked.best else screen(settings, built, folder, env, asked.trl_python)
-        best = asked.best or min(
-            (who for who in found if isinstance(found[who], float) and who != "defaults"),
-            key=lambda who: float(found[who]),
-        )
+        ran = [who for who in found if isinstance(found[who], float) and who != "defaults"]
+        best = asked.best or [min(ran, key=lambda who: float(found[who]))]
         runs: list[Measured] = []
         for repeat in range(asked.repeats):
-            order = ["trimtab", "defaults", best]
+            order = ["trimtab", "defaults", *best]
             for who in order if repeat % 2 == 0 else reversed(order):
                 place = folder / f"{repeat}-{who.replace(' ', '-').replace(',', '')}"
                 if who == "trimtab":

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trimtab.config import LoadedConfig, RunConfig, load_config
+from trimtab.config import LoadedConfig, load_config
 from trimtab.errors import Interrupted, TrimtabError
 from trimtab.records import Plan, RunDir, Status, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trimtab.data.prepare import PreparedData
-    from trimtab.train.checkpoint import Checkpoint
     from trimtab.train.observer import Observer
 
 Notify = Callable[[str], None]
@@ -72,11 +70,13 @@ def train(
     from trimtab.model.libraries import import_libraries
 
     import_libraries(adapter=settings.adapter is not None)
-    from trimtab.model.device import describe, find_device
-    from trimtab.model.positions import check_positions
+    from trimtab.model.device import find_device
     from trimtab.report.planned import plan_lines
+    from trimtab.report.progress import Progress
     from trimtab.report.speak import say
+    from trimtab.train.assemble import assemble
     from trimtab.train.processes import Processes
+    from trimtab.train.run import train_run
 
     device = find_device(use_cpu=settings.training.use_cpu)
     processes = Processes(device, use_cpu=settings.training.use_cpu)
@@ -92,25 +92,21 @@ def train(
     if settings.training.fsdp and processes.count == 1:
         notify("fsdp: there is one process, so there is nothing to shard; start several with torchrun")
     try:
-        tokenizer, data = _prepare(settings, processes, notify)
-        made_plan = _plan(loaded, data, describe(device, processes.count), notify)
-        say(shown, plan_lines(made_plan, run_dir))
-        checkpoint = (
-            processes.by_main(lambda: _checkpoint(run_dir, settings, made_plan, data, allow_changes, notify))
-            if resume
-            else None
+        run, checkpoint = assemble(
+            loaded,
+            run_dir,
+            processes,
+            resume=resume,
+            allowed=allow_changes,
+            notify=notify,
+            on_plan=lambda plan: say(shown, plan_lines(plan, run_dir)),
         )
-        model = _model(settings, made_plan, device)
-        check_positions(model, made_plan.max_length.value, notify)
-
-        from trimtab.report.progress import Progress
-        from trimtab.train.run import Run, train_run
-
-        run = Run(settings, loaded.origins, made_plan, data, model, tokenizer, run_dir, processes, notices)
+        run.notices.extend(notices)
         if shown is None:
             verdict = train_run(run, checkpoint, observers, notify)
         else:
-            with Progress(shown, made_plan, **_measured_before(checkpoint)) as progress:
+            before = None if checkpoint is None else checkpoint.state
+            with Progress(shown, run.plan, before=before) as progress:
                 verdict = train_run(run, checkpoint, [progress, *observers], notify)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -125,7 +121,7 @@ def train(
     finally:
         run_dir.unlock()
         processes.end()
-    return TrainResult(verdict, run_dir, made_plan)
+    return TrainResult(verdict, run_dir, run.plan)
 
 
 def _out_of_memory(said: str) -> str:
@@ -136,99 +132,6 @@ def _out_of_memory(said: str) -> str:
         "model.load_in_4bit=true; docs/how-to/save-memory.md has the whole list. --resume goes on from the last "
         "checkpoint."
     )
-
-
-def _prepare(config: RunConfig, processes: Any, notify: Notify) -> tuple[Any, PreparedData]:
-    """Tokenizer and data. The main process prepares; the others wait and read what it cached."""
-    from trimtab.train.inputs import prepare_inputs
-
-    made: list[Any] = []
-
-    def prepare() -> None:
-        made.append(prepare_inputs(config, notify))
-
-    processes.by_main(prepare)
-    return made[0] if made else prepare_inputs(config, lambda line: None)
-
-
-def _plan(loaded: LoadedConfig, data: PreparedData, device: Any, notify: Notify) -> Plan:
-    from trimtab.plan.planner import DataSize, plan
-
-    size = DataSize(
-        examples=len(data.train),
-        validation_examples=len(data.validation) if data.validation is not None else 0,
-        tokens=int(data.train.lengths.sum()),
-        target_tokens=int(data.train.target_counts.sum()),
-        max_length=data.report.max_length,
-    )
-    made, notices = plan(loaded.config, loaded.origins, size, device)
-    for notice in notices:
-        notify(notice)
-    return made
-
-
-def _checkpoint(
-    run_dir: RunDir, config: RunConfig, plan: Plan, data: PreparedData, allowed: Collection[str], notify: Notify
-) -> Checkpoint | None:
-    """The newest whole checkpoint, after cleaning up what a kill left; None if there is none yet."""
-    from trimtab.config import with_absolute_paths
-    from trimtab.errors import ResumeError
-    from trimtab.records.whole_folder import clean_up
-    from trimtab.train.checkpoint import newest_whole
-    from trimtab.train.resume import check_restart, check_same_run
-    from trimtab.train.run import identity
-
-    if not run_dir.config.exists():
-        notify(f"--resume: {run_dir.path} holds no run yet; this one starts at step 0")
-        return None
-    run_dir.lock()
-    clean_up(run_dir.path)
-    checkpoint, torn = newest_whole(run_dir)
-    for line in torn:
-        notify(line)
-    if checkpoint is None:
-        verdict = run_dir.read_verdict()
-        if verdict is not None and verdict.status is not Status.STOPPED:
-            raise ResumeError(
-                f"{run_dir.path} has ended ({verdict.status.value}) and kept no checkpoint, so there is nothing to go "
-                "on from. Start anew under another training.output_dir."
-            )
-        before = load_config(run_dir.config).config
-        check_restart(before.flat(), with_absolute_paths(config).flat(), allowed=allowed, where=run_dir.path)
-        notify(f"--resume: {run_dir.path} has no checkpoint yet; the run starts at step 0")
-        return None
-    for line in check_same_run(checkpoint, identity(config, plan, data.fingerprint), allowed=allowed):
-        notify(line)
-    notify(f"resuming from {checkpoint.path.name}")
-    return checkpoint
-
-
-def _measured_before(checkpoint: Checkpoint | None) -> dict[str, Any]:
-    """What the display of a resumed run knows already."""
-    if checkpoint is None:
-        return {}
-    state = checkpoint.state
-    best = None if state.best_eval_loss is None else (state.best_eval_loss, state.best_step)
-    return {"base_loss": state.base_eval_loss, "best": best}
-
-
-def _model(config: RunConfig, plan: Plan, device: Any) -> Any:
-    import torch
-
-    from trimtab.model.adapter import add_adapter, train_everything
-    from trimtab.model.checkpointing import switch_on_checkpointing
-    from trimtab.model.load import DTYPES, load_base
-
-    compute = DTYPES[plan.precision.value]
-    torch.manual_seed(config.training.seed)
-    if config.adapter is None:
-        model = train_everything(load_base(config.model, dtype=torch.float32, compute_dtype=compute, device=device))
-    else:
-        base = load_base(config.model, dtype=compute, compute_dtype=compute, device=device)
-        model = add_adapter(base, config.adapter, seed=config.training.seed)
-    if plan.gradient_checkpointing.value:
-        switch_on_checkpointing(model)
-    return model
 
 
 def init(data: str, model: str, *, output_dir: str = "runs/first", output: Path | None = None) -> str:

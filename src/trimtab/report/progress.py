@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -24,6 +24,13 @@ REDRAW_SECONDS = 0.1
 """Eyes need no more, and steps of a small model are shorter than drawing takes."""
 
 
+class MeasuredBefore(Protocol):
+    """The losses of a run so far."""
+
+    base_eval_loss: float | None
+    best_eval_loss: float | None
+
+
 class Progress:
     """Observes a run and shows it on `console`."""
 
@@ -32,15 +39,14 @@ class Progress:
         console: Console,
         plan: Plan,
         *,
-        base_loss: float | None = None,
-        best: tuple[float, int] | None = None,
+        before: MeasuredBefore | None = None,
     ) -> None:
-        """`base_loss` and `best` (loss, step) are what a resumed run has measured already."""
+        """`before` is what a resumed run has measured already."""
         self._console = console
         self._total = plan.total_steps.value
         self._every = plan.logging_steps.value
-        self._base = base_loss
-        self._best = best
+        self._base = None if before is None else before.base_eval_loss
+        self._best = None if before is None else before.best_eval_loss
         self._last_eval: EvalRecord | None = None
         self._seconds_per_step = 0.0
         self._tokens_per_second = 0.0
@@ -75,9 +81,9 @@ class Progress:
                 f"evaluation at step 0: loss {_figure(record.loss)}, the base's own: what every later one is judged by"
             )
         else:
-            better = math.isfinite(record.loss) and (self._best is None or record.loss < self._best[0])
+            better = math.isfinite(record.loss) and (self._best is None or record.loss < self._best)
             if better:
-                self._best = (record.loss, record.step)
+                self._best = record.loss
             against = "" if self._base is None else f" (base {_figure(self._base)})"
             best = ", the best so far" if better else ""
             if self._base is not None and record.loss >= self._base:

@@ -50,7 +50,8 @@ class Run:
     tokenizer: Any
     run_dir: RunDir
     processes: Processes
-    notices: Sequence[str]
+    notices: list[str]
+    """Lines that were told before the run's records existed."""
 
 
 def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Observer], notify: Notify) -> Verdict:
