@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from support.cli import trimtab
+from support.cli import trimtab as run_trimtab
 
-import trimtab.demo
+from trimtab import demo
 from trimtab.demo.show import LEARNING_RATES, held_out_questions
 
-HERE = Path(trimtab.demo.__file__).parent
+HERE = Path(demo.__file__).parent
 
 
 def test_what_ships_is_small_and_enough() -> None:
@@ -30,7 +30,7 @@ def test_no_held_out_question_is_trained_on() -> None:
 
 
 def test_the_healthy_demo_keeps_its_promise(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    ended = trimtab("demo", "--output-dir", str(tmp_path / "demo"), capfd=capfd)
+    ended = run_trimtab("demo", "--output-dir", str(tmp_path / "demo"), capfd=capfd)
     assert ended.status == 0, ended.output
     verdict = json.loads((tmp_path / "demo" / "verdict.json").read_text())
     assert verdict["best_eval_loss"] <= verdict["base_eval_loss"] / 2
@@ -55,7 +55,7 @@ def test_the_healthy_demo_keeps_its_promise(tmp_path: Path, capfd: pytest.Captur
 def test_the_other_curves_look_as_they_are_called(
     curve: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    trimtab("demo", "--curve", curve, "--output-dir", str(tmp_path / curve), capfd=capfd)
+    run_trimtab("demo", "--curve", curve, "--output-dir", str(tmp_path / curve), capfd=capfd)
     verdict = json.loads((tmp_path / curve / "verdict.json").read_text())
     last = [
         record["loss"]
