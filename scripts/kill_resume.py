@@ -195,7 +195,7 @@ def difference(run: Path, undisturbed: Path) -> str | None:
         )
     if curves[0] != curves[1]:
         return "the measured losses differ"
-    if leftovers := sorted(path.name for path in run.glob(".*")):
+    if leftovers := sorted(path.name for path in run.glob(".*") if path.name != ".lock"):
         return f"left behind: {', '.join(leftovers)}"
     return None
 

@@ -28,7 +28,7 @@ BAD = {
     "adapter.lora_dropout": ["1", "-0.1", "1.5", "some"],
     "adapter.target_modules": ["[]", "''", "[1]", "{a: b}"],
     "adapter.bias": ["some", "lora", "1"],
-    "adapter.init_lora_weights": ["loftq", "eva", "pissa_niter_0", "pissa_niter_"],
+    "adapter.init_lora_weights": ["loftq", "eva", "pissa_niter_16", "pissa_niter_"],
     "adapter.rank_pattern": ["{a: 0}", "[a]", "{a: many}"],
     "training.num_train_epochs": ["0", "-1", "few"],
     "training.max_steps": ["-2", "1.5", "many"],

@@ -138,7 +138,6 @@ def test_values_from_elsewhere(load: Load, key: str, written: str) -> None:
         ("adapter.target_modules", "'q_proj, v_proj'", ["q_proj", "v_proj"], True),
         ("adapter.target_modules", "'.*(q|v)_proj'", ".*(q|v)_proj", False),
         ("adapter.modules_to_save", "lm_head", ["lm_head"], True),
-        ("adapter.init_lora_weights", "pissa_niter_16", "pissa_niter_16", False),
         ("training.report_to", "[tensorboard, wandb]", ["tensorboard", "wandb"], False),
         ("training.report_to", "'tensorboard,wandb'", ["tensorboard", "wandb"], True),
         ("training.report_to", "[]", "none", True),
