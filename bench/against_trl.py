@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -60,13 +61,11 @@ class Measured:
         return self.outcome.wall_seconds - self.train_seconds
 
 
-def trl_settings(rows_per_pack: int) -> dict[str, dict[str, Any]]:
-    """What a user of TRL would try for speed. Packed rows count for several examples: their batch is cut to match."""
+def trl_settings(tokens_per_row: float) -> dict[str, dict[str, Any]]:
+    """What a user of TRL would try for speed. A pack counts as one example for TRL: its batch is cut to match."""
     quick = {"gradient_checkpointing": False}
-    packed = {
-        "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": max(1, round(EFFECTIVE_BATCH / rows_per_pack)),
-    }
+    packs = math.ceil(EFFECTIVE_BATCH * tokens_per_row / MAX_LENGTH)
+    packed = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": packs}
     return {
         "defaults": {},
         "no checkpointing": quick,
@@ -325,7 +324,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         built = in_own_process(build_world, folder, asked)
-        settings = trl_settings(rows_per_pack=max(1, round(MAX_LENGTH / built.tokens_per_row)))
+        settings = trl_settings(built.tokens_per_row)
         found = {} if asked.best else screen(settings, built, folder, env, asked.trl_python)
         ran = [who for who in found if isinstance(found[who], float) and who != "defaults"]
         best = asked.best or [min(ran, key=lambda who: float(found[who]))]

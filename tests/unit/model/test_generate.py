@@ -59,3 +59,18 @@ def test_without_a_template_only_raw_text_goes_on(parts, world: TinyWorld) -> No
     with pytest.raises(DataError, match="--raw"):
         answer(model, bare, ["Hi"], Sampling(2), chat=True)
     assert answer(model, bare, ["Hi"], Sampling(2), chat=False)
+
+
+def test_a_prompt_begins_as_in_training_without_a_token_the_template_does_not_write(world: TinyWorld) -> None:
+    from tokenizers import processors
+    from transformers import AutoTokenizer
+
+    from trimtab.model.generate import _prompt_ids
+
+    tokenizer = AutoTokenizer.from_pretrained(world.llama)
+    tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+    )
+    assert tokenizer.encode("a")[0] == 1
+    assert _prompt_ids(tokenizer, "Hi", chat=True)[0] == tokenizer.convert_tokens_to_ids("<|im_start|>")
+    assert _prompt_ids(tokenizer, "Hi", chat=False)[0] == 1
