@@ -98,10 +98,10 @@ def train(
             processes,
             resume=resume,
             allowed=allow_changes,
+            notices=notices,
             notify=notify,
             on_plan=lambda plan: say(shown, plan_lines(plan, run_dir)),
         )
-        run.notices.extend(notices)
         if shown is None:
             verdict = train_run(run, checkpoint, observers, notify)
         else:

@@ -34,10 +34,12 @@ def assemble(
     *,
     resume: bool,
     allowed: Collection[str],
+    notices: list[str],
     notify: Notify,
     on_plan: Callable[[Plan], None],
 ) -> tuple[Run, Checkpoint | None]:
-    """Data, plan, checkpoint, model, in this order: what fails sooner costs less. `on_plan` is called in between.
+    """Data, plan, checkpoint, model, in this order: what fails sooner costs less. `on_plan` is called in between;
+    `notify` adds to `notices`, which the run writes into its records.
 
     Raises:
         UserError: in every process if in one.
@@ -51,7 +53,7 @@ def assemble(
         checkpoint = processes.by_main(lambda: _checkpoint(run_dir, config, made_plan, data, allowed, notify))
     model = _model(config, made_plan, processes.device)
     check_positions(model, made_plan.max_length.value, notify)
-    run = Run(config, loaded.origins, made_plan, data, model, tokenizer, run_dir, processes, notices=[])
+    run = Run(config, loaded.origins, made_plan, data, model, tokenizer, run_dir, processes, notices)
     return run, checkpoint
 
 

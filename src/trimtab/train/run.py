@@ -89,7 +89,8 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         state = checkpoint.state
         checkpoint.restore(learner, scaler)
 
-    trackers = _trackers(run, state, notify)
+    trackers: list[Trackers] = []
+    processes.by_main(lambda: trackers.extend(_trackers(run, state, notify)))
     processes.by_main(lambda: _write_records(run, checkpoint, fitted.layout.value))
     keeper = Keeper(
         run_dir=run.run_dir,
@@ -112,15 +113,15 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         state=state,
         keeper=keeper,
         run_dir=run.run_dir,
-        observers=[*observers, *([trackers] if trackers else []), *([stopping] if stopping else [])],
+        observers=[*observers, *trackers, *([stopping] if stopping else [])],
         telemetry=Telemetry(processes.device),
         save_on_best=training.save_strategy == "best",
         pending=pending,
     )
     with Interrupt() as interrupt:
         ending = loop.run(interrupt)
-        if trackers:
-            trackers.close()
+        for tracker in trackers:
+            tracker.close()
         return _finish(run, loop, ending)  # within: a signal must not cut the final weights
 
 
@@ -174,15 +175,14 @@ def _write_records(run: Run, checkpoint: Checkpoint | None, layout: str) -> None
         run.run_dir.append_event(RunEvent(kind="notice", step=step, message=notice))
 
 
-def _trackers(run: Run, state: RunState, notify: Notify) -> Trackers | None:
+def _trackers(run: Run, state: RunState, notify: Notify) -> list[Trackers]:
     names = tracker_names(run.config.training.report_to)
-    if not names or not run.processes.is_main:
-        return None
+    if not names:
+        return []
     name = run.config.training.run_name or run.run_dir.path.name
     every = run.plan.logging_steps.value
-    return Trackers(
-        names, run.run_dir, name, run.config.flat(), every=every, first_step=state.global_step, notify=notify
-    )
+    first_step = state.global_step
+    return [Trackers(names, run.run_dir, name, run.config.flat(), every=every, first_step=first_step, notify=notify)]
 
 
 def _early_stopping(run: Run, state: RunState) -> tuple[EarlyStopping | None, list[Intervention]]:
