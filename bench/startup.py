@@ -144,7 +144,7 @@ def main() -> None:
             "–",
             "–",
             f"{statistics.median(o.cpu_seconds for o in helps):.2f}",
-            f"{max(o.peak_memory_bytes for o in helps) / 2**20:.0f}",
+            "–",
         ]
     ]
     outside = {}

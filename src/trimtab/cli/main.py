@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -196,12 +197,15 @@ def doctor() -> None:
 def main() -> NoReturn:
     """Entry point: errors of the user's become one message and their exit status; ours keep their traceback."""
     _hush_libraries()
+    _share_cores()
     try:
         app(standalone_mode=True)
     except TrimtabError as error:
         if _is_main_process():
             _say(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}")
         sys.exit(error.exit_status)
+    finally:
+        gc.freeze()  # on its way out the interpreter would look through a million objects of the libraries: 1 s
     sys.exit(0)
 
 
@@ -210,6 +214,13 @@ def _hush_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|accelerate|bitsandbytes)\b")
     for library in ("bitsandbytes", "accelerate"):
         logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def _share_cores() -> None:
+    """Threads that wait for one another go to sleep soon. GCC's OpenMP, which PyTorch computes with, has them spin for
+    milliseconds by default: where another program had the core, training took 61 s instead of 8 (docs/log.md)."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # about as long as going to sleep and waking up takes
 
 
 def _tell_ending(result: TrainResult, command: list[str]) -> None:
