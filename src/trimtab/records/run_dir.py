@@ -151,8 +151,7 @@ class RunDir:
                 steps[record.trial, record.step] = record
             else:
                 evals[record.trial, record.step] = record
-        by_step = {k: steps[k] for k in sorted(steps)}, {k: evals[k] for k in sorted(evals)}
-        return list(by_step[0].values()), list(by_step[1].values())
+        return [steps[key] for key in sorted(steps)], [evals[key] for key in sorted(evals)]
 
     def read_events(self) -> list[RunEvent]:
         return [RunEvent.model_validate(line) for line in _whole_lines(self.events)]

@@ -21,6 +21,16 @@ MANIFEST = "manifest.json"
 ASIDE = ".writing-"
 REPLACED = ".replaced-"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_DISK_IN_OTHER_WORDS = (
+    "No space left",
+    "os error 28",
+    "os error 27",
+    "File too large",
+    "file write failed",
+    "iostream error",
+    "unexpected pos",
+)
+"""safetensors and torch wrap the system's error in their own; these words are what is left of it."""
 
 
 def write_folder(path: Path, write: Callable[[Path], None], *, about: dict[str, Any], needed_bytes: int) -> None:
@@ -43,28 +53,12 @@ def write_folder(path: Path, write: Callable[[Path], None], *, about: dict[str, 
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         _sync_tree(aside)
         _put_in_place(aside, path)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise write_error(path, error, needed_bytes) from None
-    except Exception as error:
-        # safetensors and torch wrap the system's error in their own; its number is what tells a full disk.
-        shutil.rmtree(aside, ignore_errors=True)
-        if any(
-            hint in str(error)
-            for hint in (
-                "No space left",
-                "os error 28",
-                "os error 27",
-                "File too large",
-                "file write failed",
-                "iostream error",
-                "unexpected pos",
-            )
-        ):
+        if isinstance(error, OSError):
+            raise write_error(path, error, needed_bytes) from None
+        if isinstance(error, Exception) and any(words in str(error) for words in FULL_DISK_IN_OTHER_WORDS):
             raise write_error(path, OSError(errno.ENOSPC, "No space left on device"), needed_bytes) from None
-        raise
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
         raise
 
 
