@@ -54,7 +54,16 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> LoadedConfig
     """
     path = Path(path)
     remarks = Remarks()
-    in_file = translate(settings_of_file(read_yaml(path), str(path), remarks), remarks)
+    return load_settings(settings_of_file(read_yaml(path), str(path), remarks), path, overrides, remarks)
+
+
+def load_settings(settings: list[Setting], path: Path, overrides: Sequence[str], remarks: Remarks) -> LoadedConfig:
+    """As `load_config`, from settings that were already read from the file at `path`.
+
+    Raises:
+        ConfigError: with every complaint, those that `remarks` already holds among them.
+    """
+    in_file = translate(settings, remarks)
     written = settings_of_overrides(parse_overrides(overrides, remarks), remarks)
     asked = merge(in_file, translate(written, remarks), remarks)
     values = _values(asked, remarks)

@@ -47,6 +47,11 @@ def validate(values: Values, asked: Mapping[str, Setting], whole: Place, remarks
     return None if remarks.complaints() else RunConfig(**parts)
 
 
+def accepts_value(kind: type[Section], name: str, value: Any) -> bool:
+    """Whether one field alone takes a value."""
+    return name not in _problems(kind, {name: value})
+
+
 def _problems(kind: type[Section], values: dict[str, Any]) -> dict[str, str]:
     """Name of the field → pydantic's name of what is wrong with it."""
     try:

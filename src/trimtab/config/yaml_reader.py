@@ -60,7 +60,7 @@ def read_yaml(path: Path) -> Node:
     Raises:
         ConfigError: the file cannot be read, is not UTF-8 or not YAML, names a key twice, or is not a mapping.
     """
-    node = parse_yaml(_read_text(path), str(path))
+    node = parse_yaml(read_text(path), str(path))
     if node is None or node.is_empty:
         raise ConfigError([f"{path}: empty; a config needs at least model: and data: (trimtab init writes one)"])
     if node.children is None:
@@ -189,7 +189,12 @@ def plain_value(text: str) -> Any:
     return text
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A config file's text.
+
+    Raises:
+        ConfigError: it is not there, cannot be read or is not UTF-8.
+    """
     if path.is_dir():
         raise ConfigError([f"{path}: a folder; name the config file in it"])
     try:
