@@ -1,4 +1,4 @@
-"""Writes docs/reference/config.md and docs/reference/cli.md from the code, so that they cannot say anything else.
+"""Writes config.md, cli.md and rules.md of docs/reference from the code, so that they cannot say anything else.
 
 python scripts/write_reference.py           # writes them
 python scripts/write_reference.py --check   # exit status 1 if they are out of date (a test does this)
@@ -13,10 +13,16 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from trimtab.config import AdapterConfig, DataConfig, ModelConfig, TrainingConfig
+from trimtab.config import AdapterConfig, ChecksConfig, DataConfig, ModelConfig, TrainingConfig
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
-SECTIONS = {"model": ModelConfig, "data": DataConfig, "adapter": AdapterConfig, "training": TrainingConfig}
+SECTIONS = {
+    "model": ModelConfig,
+    "data": DataConfig,
+    "adapter": AdapterConfig,
+    "training": TrainingConfig,
+    "checks": ChecksConfig,
+}
 
 
 def config_page() -> str:
@@ -51,6 +57,22 @@ def cli_page() -> str:
     return f"# Command line\n\nWritten from the code by `scripts/write_reference.py`.\n\n{written}"
 
 
+def rules_page() -> str:
+    """Every rule of `trimtab check`: a table, then the pages that their docstrings are."""
+    from trimtab.checks.manual import all_pages, markdown_page, markdown_table
+
+    pages = "\n\n".join(markdown_page(rule) for rule in all_pages())
+    return (
+        "# Rules\n\n"
+        "Written from the code by `scripts/write_reference.py`. `trimtab explain RULE` prints the same; "
+        "[how to check a run](../how-to/check-a-run.md).\n\n"
+        "A rule that *blocks* refuses the run, one that *warns* thinks that something is not meant, and one that "
+        "*notes* says what is worth knowing. A rule may judge more mildly than its severity here, never more harshly. "
+        "The cheaper ones look first; a few more judge the first steps of the run itself.\n\n"
+        f"{markdown_table(all_pages())}\n\n{pages}\n"
+    )
+
+
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
@@ -71,7 +93,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = 0
-    for path, text in ((REFERENCE / "config.md", config_page()), (REFERENCE / "cli.md", cli_page())):
+    pages = {"config.md": config_page(), "cli.md": cli_page(), "rules.md": rules_page()}
+    for path, text in ((REFERENCE / name, text) for name, text in pages.items()):
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale += 1

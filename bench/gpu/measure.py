@@ -7,8 +7,9 @@ A model with the Llama architecture and 1.5 B random weights (hidden 2048, 16 la
 spot and trained with LoRA on rows of Alpaca's lengths, 4 × 4: with and without gradient checkpointing, packed and
 padded, with each attention, in bf16; in NF4 if bitsandbytes is installed; and by TRL's SFTTrainer if TRL is (here or
 in `--trl-python`). Each variant has a process of its own. Step times are medians and rates are means after the first
-`--settle` steps. Then: does the host ever wait for the GPU inside a step (`torch.cuda.set_sync_debug_mode`)? Then
-`pytest -m gpu`. Whatever cannot run is named with its reason. Prints a block of Markdown for docs/log.md.
+`--settle` steps. Then rehearsed memory and time beside measured ones, for 1 B and 7 B weights (rehearsed.py). Then:
+does the host ever wait for the GPU inside a step (`torch.cuda.set_sync_debug_mode`)? Then `pytest -m gpu`. Whatever
+cannot run is named with its reason. Prints a block of Markdown for docs/log.md.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import rehearsed  # noqa: E402
 import world  # noqa: E402
 from child import OFFLINE, Outcome, heading, in_own_process, machine_line, run_child, table  # noqa: E402
 
@@ -317,6 +319,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="only variants whose name holds this; repeatable")
     parser.add_argument("--trl-python", default=sys.executable, help="a Python that has TRL")
     parser.add_argument("--no-trl", action="store_true")
+    parser.add_argument("--no-rehearsal", action="store_true")
     parser.add_argument("--no-tests", action="store_true")
     parser.add_argument("--watch-waits", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -354,6 +357,11 @@ def main() -> None:
             for number, (name, settings) in enumerate(trl_variants(four_bits).items()):
                 if not asked.only or any(part in name for part in asked.only):
                     note(run_trl(name, settings, setting, folder / f"trl-{number}", asked.trl_python))
+        beside, answers = (
+            ([], [])
+            if asked.no_rehearsal
+            else rehearsed.rehearsed_rows(folder, asked.device, facts["precision"], asked.tiny)
+        )
         waits = waits_line(setting, folder / "waits")
     tests = "`pytest -m gpu`: left out, as asked." if asked.no_tests else tests_line()
     print(heading(f"One device: {facts['line']}"))
@@ -363,6 +371,11 @@ def main() -> None:
         f"{asked.steps} steps, the first {asked.settle} not counted.\n"
     )
     print(table(COLUMNS, rows))
+    if beside:
+        print("\nRehearsed beside measured, 4 × 512 tokens, packed:\n")
+        print(table(rehearsed.COLUMNS, beside))
+    for answer in answers:
+        print(f"\n{answer}.")
     print(f"\nLeft out: {'; '.join(left_out) or 'nothing'}.\n\n{waits}\n\n{tests}")
 
 

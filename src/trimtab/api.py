@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.config import LoadedConfig, load_config
 from trimtab.errors import Interrupted, TrimtabError
-from trimtab.records import Plan, RunDir, Status, Verdict
+from trimtab.records import CheckReport, Device, Plan, RunDir, Status, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from trimtab.data.prepare import PreparedData
+    from trimtab.report.rows import ShownRow
     from trimtab.train.observer import Observer
 
 Notify = Callable[[str], None]
@@ -41,21 +43,24 @@ def train(
     *,
     resume: bool = False,
     allow_changes: Collection[str] = (),
+    accept: Collection[str] = (),
     console: Console | None = None,
     observers: Sequence[Observer] = (),
 ) -> TrainResult:
-    """Train as `config` says, into its `training.output_dir`.
+    """Check the run, and train as `config` says, into its `training.output_dir`.
 
     Args:
         config: A YAML file, or what `trimtab.config.load_config` made of one.
         overrides: `key.sub=value` strings; they win over the file.
         resume: Go on from the newest whole checkpoint in the output folder, if there is one.
         allow_changes: Config keys (or "data") that may differ from the run that is resumed.
+        accept: Rules whose findings do not stop the run, besides those in `checks.ignore`.
         console: Where to show progress; by default nowhere.
         observers: Watch each step and evaluation; see trimtab.train.observer.
 
     Raises:
         UserError: the request is wrong; nothing was started.
+        Blocked: the checks refuse the run; nothing was started.
     """
     loaded = config if isinstance(config, LoadedConfig) else load_config(Path(config), overrides)
     settings = loaded.config
@@ -67,10 +72,15 @@ def train(
     check_output(run_dir, resume=resume)
     tracker_names(settings.training.report_to)
 
+    from trimtab import preflight
+
+    accepted = preflight.accepted_rules(settings, accept)
+
     from trimtab.model.libraries import import_libraries
 
     import_libraries(adapter=settings.adapter is not None)
     from trimtab.model.device import find_device
+    from trimtab.report.checked import show_checked
     from trimtab.report.planned import plan_lines
     from trimtab.report.progress import Progress
     from trimtab.report.speak import say
@@ -91,6 +101,18 @@ def train(
         notify(notice)
     if settings.training.fsdp and processes.count == 1:
         notify("fsdp: there is one process, so there is nothing to shard; start several with torchrun")
+
+    def decide(data: PreparedData, device: Device, keep: Plan | None) -> tuple[Plan, list[str]]:
+        return preflight.plan_for(loaded, data, device, here=processes.device, keep=keep)
+
+    def vet(made: Plan, data: PreparedData, tokenizer: Any, load_model: Callable[[], Any]) -> CheckReport:
+        seen = preflight.evidence(loaded, made, data, tokenizer, load_model)
+        report = preflight.run_all(seen, accepted)
+        if report.findings:
+            show_checked(shown, report.model_copy(update={"passed": (), "not_looked": ()}))
+        preflight.refuse_if_blocked(report, run_dir)
+        return report
+
     try:
         run, checkpoint = assemble(
             loaded,
@@ -100,7 +122,10 @@ def train(
             allowed=allow_changes,
             notices=notices,
             notify=notify,
+            accepted=accepted,
+            decide=decide,
             on_plan=lambda plan: say(shown, plan_lines(plan, run_dir)),
+            vet=vet,
         )
         if shown is None:
             verdict = train_run(run, checkpoint, observers, notify)
@@ -122,6 +147,124 @@ def train(
         run_dir.unlock()
         processes.end()
     return TrainResult(verdict, run_dir, run.plan)
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """What a run would do and need; lines about values that became something else."""
+
+    plan: Plan
+    notices: tuple[str, ...]
+    path: Path | None
+    """Where plan.json was written."""
+
+    @property
+    def exit_status(self) -> int:
+        """1 where the run would not fit its device."""
+        return 0 if self.plan.memory is None or self.plan.memory.fits else 1
+
+
+def plan(
+    config: LoadedConfig | Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    gpu: str | None = None,
+    devices: int = 1,
+    write: bool = True,
+) -> PlanResult:
+    """Every number of a run with its reason, its memory and its cost, before it starts. Needs the data and the model's
+    config.json; no weights, no GPU.
+
+    Args:
+        gpu: A GPU that need not be here: a name in trimtab.plan.gpus, or NAME=GiB,TFLOPS. By default this machine.
+        devices: How many of them train together.
+        write: Also write plan.json into the run's folder.
+
+    Raises:
+        UserError: the request is wrong.
+    """
+    loaded = config if isinstance(config, LoadedConfig) else load_config(Path(config), overrides)
+    notices = list(loaded.notices)
+
+    from trimtab import preflight
+
+    device, here = preflight.device_for(loaded.config, gpu, devices)
+    made, lines = preflight.plan_from_files(loaded, device, here)
+    path, more = preflight.write_plan(made, RunDir(loaded.config.training.output_dir)) if write else (None, [])
+    return PlanResult(made, (*notices, *lines, *more), path)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What the checks found, the plan that they judged, and the rows to look at."""
+
+    report: CheckReport
+    plan: Plan
+    notices: tuple[str, ...]
+    rows: tuple[ShownRow, ...] = ()
+    untranslated: tuple[str, ...] = ()
+    """What another tool's config asked for and this one has no word for."""
+
+    @property
+    def exit_status(self) -> int:
+        return self.report.exit_status
+
+
+def check(
+    config: LoadedConfig | Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    source: str | None = None,
+    accept: Collection[str] = (),
+    gpu: str | None = None,
+    show: int = 0,
+) -> CheckResult:
+    """The final checklist and the audit of every row, the cheapest rules first. Nothing is written.
+
+    Args:
+        source: Whose config it is: "axolotl", "llama-factory" or "trl"; by default ours.
+        accept: Rules whose findings do not block, besides those in `checks.ignore`.
+        gpu: As for `plan`: the device that the run would have.
+        show: How many examples to show, token by token, the worst first.
+
+    Raises:
+        UserError: the request is wrong.
+    """
+    untranslated: tuple[str, ...] = ()
+    if isinstance(config, LoadedConfig):
+        loaded = config
+    elif source is None:
+        loaded = load_config(Path(config), overrides)
+    else:
+        from trimtab.config.foreign import translate_config
+
+        translated = translate_config(source, Path(config), overrides)
+        loaded, untranslated = translated.loaded, translated.untranslated
+
+    from trimtab import preflight
+
+    accepted = preflight.accepted_rules(loaded.config, accept)
+    device, here = preflight.device_for(loaded.config, gpu, 1)
+    seen, lines = preflight.evidence_from_files(loaded, device, here)
+    report = preflight.run_all(seen, accepted)
+    rows: tuple[ShownRow, ...] = ()
+    if show:
+        from trimtab.checks.shown import shown_rows
+
+        rows = tuple(shown_rows(seen, report, show))
+    return CheckResult(report, seen.plan, (*loaded.notices, *lines), rows, untranslated)
+
+
+def explain(rule: str | None = None) -> str:
+    """A rule's manual page; without a name, one line for each rule.
+
+    Raises:
+        ConfigError: there is no such rule.
+    """
+    from trimtab.checks.manual import explain as page
+    from trimtab.checks.manual import rule_list
+
+    return rule_list() if rule is None else page(rule)
 
 
 def _out_of_memory(said: str) -> str:
@@ -318,4 +461,19 @@ def demo(
     return result
 
 
-__all__ = ["ExportResult", "TrainResult", "demo", "doctor", "export", "generate", "init", "schema", "train"]
+__all__ = [
+    "CheckResult",
+    "ExportResult",
+    "PlanResult",
+    "TrainResult",
+    "check",
+    "demo",
+    "doctor",
+    "explain",
+    "export",
+    "generate",
+    "init",
+    "plan",
+    "schema",
+    "train",
+]

@@ -1,6 +1,7 @@
 """Every way a user's request can fail, as one tree.
 
     TrimtabError                  exit status 1: the run is unhealthy
+    ├── Blocked                   exit status 1: the checks found what makes success impossible
     ├── Interrupted               exit status 130: the user stopped it where there was nothing to save yet
     └── UserError                 exit status 2: the request is wrong; nothing was started
         ├── ConfigError           a config that cannot be read or does not validate (all complaints at once)
@@ -20,6 +21,10 @@ class TrimtabError(Exception):
     """Root of the tree. `exit_status` is what the command line ends with."""
 
     exit_status = 1
+
+
+class Blocked(TrimtabError):
+    """The checks before the run refuse it; nothing was started. The findings were told and are in check.json."""
 
 
 class Interrupted(TrimtabError):

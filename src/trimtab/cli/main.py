@@ -39,6 +39,20 @@ Weights = Annotated[
     typer.Option(help="Which weights of the run: final (usual), best or checkpoint-N.", show_default=False),
 ]
 
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(help="A rule whose finding does not block the run; repeatable.", show_default=False),
+]
+Gpu = Annotated[
+    str | None,
+    typer.Option(
+        help="Plan for this GPU instead of this machine: T4, RTX-3090, RTX-4090, L4, A100-40, A100-80, H100, H200, or "
+        "any other as NAME=GiB,TFLOPS.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON, and nothing else.")]
+
 
 @app.callback(invoke_without_command=True)
 def trimtab(
@@ -49,6 +63,77 @@ def trimtab(
 
         print(f"trimtab {__version__}")
         raise typer.Exit
+
+
+@app.command()
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    gpu: Gpu = None,
+    devices: Annotated[int, typer.Option(min=1, help="How many of them train together.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Decide and explain every number of a run: steps, learning rate, memory, time. No weights and no GPU needed."""
+    from trimtab import api
+
+    result = api.plan(config, overrides or (), gpu=gpu, devices=devices)
+    if as_json:
+        print(result.plan.model_dump_json(indent=2))
+    else:
+        from trimtab.report.plan_page import plan_page
+
+        for line in (*result.notices, "", *plan_page(result.plan)):
+            print(line)
+        if result.path is not None:
+            print(f"\nwritten to {result.path}; next: trimtab check {config}")
+    raise typer.Exit(result.exit_status)
+
+
+@app.command()
+def check(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="CONFIG is another tool's: axolotl, llama-factory or trl (trl sft).", show_default=False
+        ),
+    ] = None,
+    show: Annotated[
+        int, typer.Option("--show", min=0, help="Also show so many examples, token by token, the worst first.")
+    ] = 0,
+    accept: Accept = None,
+    gpu: Gpu = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a run before it starts: the final checklist, and every row. Exit status 1 if it is refused."""
+    from trimtab import api
+
+    result = api.check(config, overrides or (), source=source, accept=accept or (), gpu=gpu, show=show)
+    if as_json:
+        print(result.report.model_dump_json(indent=2))
+        raise typer.Exit(result.exit_status)
+    from trimtab.report.checked import show_checked
+    from trimtab.report.rows import show_rows
+    from trimtab.report.speak import say
+
+    console = _console()
+    say(console, [*result.notices, *(f"not translated: {line}" for line in result.untranslated)])
+    show_checked(console, result.report)
+    show_rows(console, result.rows)
+    raise typer.Exit(result.exit_status)
+
+
+@app.command()
+def explain(
+    rule: Annotated[str | None, typer.Argument(help="A rule's name; without it, all of them.", show_default=False)] = (
+        None
+    ),
+) -> None:
+    """Print the manual page of a rule: what it finds, why it matters, what to do, what it cannot see."""
+    from trimtab import api
+
+    print(api.explain(rule))
 
 
 @app.command()
@@ -65,11 +150,19 @@ def train(
             show_default=False,
         ),
     ] = None,
+    accept: Accept = None,
 ) -> None:
-    """Train as CONFIG says."""
+    """Check the run, and train as CONFIG says."""
     from trimtab import api
 
-    result = api.train(config, overrides or (), resume=resume, allow_changes=allow_change or (), console=_console())
+    result = api.train(
+        config,
+        overrides or (),
+        resume=resume,
+        allow_changes=allow_change or (),
+        accept=accept or (),
+        console=_console(),
+    )
     if not _is_main_process():
         raise typer.Exit(result.exit_status)
     _tell_ending(result, ["trimtab", "train", str(config), *(overrides or ())])

@@ -4,6 +4,7 @@ Nothing here imports torch or transformers, and nothing here decides: `auto` val
 """
 
 from trimtab.config.adapter import AdapterConfig
+from trimtab.config.checks import ChecksConfig
 from trimtab.config.data import DataConfig
 from trimtab.config.dump import dump_yaml
 from trimtab.config.loading import LoadedConfig, load_config
@@ -16,6 +17,7 @@ from trimtab.config.training import TrainingConfig
 
 __all__ = [
     "AdapterConfig",
+    "ChecksConfig",
     "DataConfig",
     "LoadedConfig",
     "ModelConfig",

@@ -1,4 +1,4 @@
-"""The whole config: four sections, one owner each."""
+"""The whole config: five sections, one owner each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trimtab.config.adapter import AdapterConfig
 from trimtab.config.base import Section
+from trimtab.config.checks import ChecksConfig
 from trimtab.config.data import DataConfig
 from trimtab.config.model import ModelConfig
 from trimtab.config.rules import conflicts
@@ -19,6 +20,7 @@ SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
     "adapter": AdapterConfig,
     "training": TrainingConfig,
+    "checks": ChecksConfig,
 }
 
 
@@ -34,6 +36,10 @@ class RunConfig(Section):
     training: TrainingConfig = Field(
         default_factory=TrainingConfig,
         description="How the weights move, and how the run is watched and kept.",
+    )
+    checks: ChecksConfig = Field(
+        default_factory=ChecksConfig,
+        description="Which findings before the run are let pass.",
     )
 
     @field_validator("adapter", mode="before")

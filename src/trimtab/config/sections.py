@@ -20,6 +20,7 @@ _EXAMPLES = {
     "data": "{train: train.jsonl}",
     "adapter": "{r: 8}",
     "training": "{learning_rate: 2e-4}",
+    "checks": "{ignore: [too-few-examples]}",
 }
 _SHORTHAND = {"model": "name_or_path", "data": "train"}
 _MAPPING_KEYS = {

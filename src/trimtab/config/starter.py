@@ -29,12 +29,14 @@ _COMMON = {
         "seed",
         "report_to",
     ),
+    "checks": ("ignore",),
 }
 _TITLES = {
     "model": "which weights are trained",
     "data": "what is learned from",
     "adapter": "the small weights that are trained on top (LoRA); adapter: none is full fine-tuning",
     "training": "how the weights move, and how the run is watched and kept",
+    "checks": "what the checks before the run find and may not refuse it for",
 }
 _WIDTH = 106
 

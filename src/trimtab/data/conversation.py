@@ -22,6 +22,15 @@ _CALL_ROLES = ("function_call", "tool_call")
 _ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value", "text")
 _WEIGHT_KEYS = ("weight", "loss_weight", "train", "trainable")
+SAME_ROLE_TWICE = "two turns of the same role in a row"
+SYSTEM_LATER = "a system turn that is not the first"
+BEGINS_OTHERWISE = "a conversation that does not begin with a user's turn"
+ENDS_UNANSWERED = "a user's last turn that nobody answers"
+EMPTY_TURN = "an empty turn"
+REPEATED_TURN = "a turn that repeats an earlier one of its conversation word for word"
+TURN_FAULTS = (SAME_ROLE_TWICE, SYSTEM_LATER, BEGINS_OTHERWISE, ENDS_UNANSWERED, EMPTY_TURN, REPEATED_TURN)
+"""What `turn_faults` finds: rows are kept as they are, and the checks judge the counts."""
+_SHORTEST_REPEAT_CHARS = 20  # guess: shorter turns ("yes, please") recur in honest talk
 _PASSED_ON = ("name", "tool_call_id", "reasoning_content", "thinking")
 
 
@@ -58,6 +67,44 @@ def read_messages(raw: Any, column: str) -> list[Message]:
     if not raw:
         raise RowProblem(f"{column!r} is an empty list")
     return [_read_message(message, index) for index, message in enumerate(raw, start=1)]
+
+
+def turn_faults(messages: Sequence[Message]) -> list[tuple[str, str]]:
+    """(which of TURN_FAULTS, "turn 3") for each kind that this conversation has; turns count from 1."""
+    roles = [message.role for message in messages]
+    faults = []
+    if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
+        faults = _order_faults(messages, roles)
+    empty = next((i for i, m in enumerate(messages) if not m.tool_calls and not m.content.strip()), None)
+    if empty is not None:
+        faults.append((EMPTY_TURN, f"turn {empty + 1}, the {roles[empty]}'s"))
+    if len(messages) > 3:
+        said: set[tuple[str, str]] = set()
+        for number, message in enumerate(messages, start=1):
+            turn = (message.role, message.content.strip())
+            if turn in said and message.role in ("user", "assistant") and len(turn[1]) >= _SHORTEST_REPEAT_CHARS:
+                faults.append((REPEATED_TURN, f"turn {number}, the {message.role}'s"))
+                break
+            said.add(turn)
+    return faults
+
+
+def _order_faults(messages: Sequence[Message], roles: list[str]) -> list[tuple[str, str]]:
+    faults = []
+    # tools may answer several times in a row, and a turn of calls may be split into one turn a call
+    twice = next(
+        (i for i in range(1, len(roles)) if roles[i] == roles[i - 1] != "tool" and not messages[i - 1].tool_calls), None
+    )
+    if twice is not None:
+        faults.append((SAME_ROLE_TWICE, f"turns {twice} and {twice + 1}, {roles[twice]}"))
+    if "system" in roles[1:] and roles[: roles.index("system", 1)] != ["system"]:
+        faults.append((SYSTEM_LATER, f"turn {roles.index('system', 1) + 1}"))
+    first = next((role for role in roles if role != "system"), "nobody")
+    if first != "user":
+        faults.append((BEGINS_OTHERWISE, f"it begins with {first}"))
+    if roles[-1] == "user":
+        faults.append((ENDS_UNANSWERED, ""))
+    return faults
 
 
 def read_tools(raw: Any, column: str = "tools") -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ validation rows alone. At most `MOST_ROWS` of these are indexed, evenly spaced.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,28 +72,30 @@ class _Index:
 
 
 def near_duplicates(validation: TokenStore, train: TokenStore) -> tuple[NDArray[np.int64], int]:
-    """Validation rows (ascending) that are near duplicates of a train row, and how many validation rows were
-    looked at."""
+    """(validation row, the first train row that it is a near duplicate of), ascending, [K, 2]; and how many validation
+    rows were looked at."""
     looked_at = np.unique(np.linspace(0, len(validation) - 1, min(len(validation), MOST_ROWS)).astype(np.int64))
     index = _build_index(validation, looked_at)
     if not len(index.hashes):
-        return np.zeros(0, np.int64), len(looked_at)
+        return np.zeros((0, 2), np.int64), len(looked_at)
     needed = np.ceil(NEAR_SHARE * index.informative_counts).astype(np.int64)
     judged = index.informative_counts >= FEWEST_NGRAMS
-    is_near = np.zeros(len(looked_at), dtype=np.bool_)
+    twin_of = np.full(len(looked_at), len(train), dtype=np.int64)
     row = 0
     while row < len(train):
         row, pairs_train, pairs_ngram = _hits(train, row, index)
         if not len(pairs_ngram):
             continue
         spans = index.borders[pairs_ngram + 1] - index.borders[pairs_ngram]
-        members = index.rows[np.repeat(index.borders[pairs_ngram], spans) + _ranges(spans)]
+        members = index.rows[np.repeat(index.borders[pairs_ngram], spans) + ranges(spans)]
         keys = np.sort(np.repeat(pairs_train, spans) * len(looked_at) + members)
-        firsts = np.flatnonzero(_is_first(keys))
+        firsts = np.flatnonzero(is_first(keys))
         counts = np.diff(np.append(firsts, len(keys)))
         hit = keys[firsts] % len(looked_at)
-        is_near[hit[(counts >= needed[hit]) & judged[hit]]] = True
-    return looked_at[is_near], len(looked_at)
+        enough = (counts >= needed[hit]) & judged[hit]
+        np.minimum.at(twin_of, hit[enough], keys[firsts][enough] // len(looked_at))
+    is_near = twin_of < len(train)
+    return np.stack([looked_at[is_near], twin_of[is_near]], axis=1), len(looked_at)
 
 
 def _build_index(validation: TokenStore, rows: NDArray[np.int64]) -> _Index:
@@ -127,16 +130,16 @@ def _hits(train: TokenStore, row: int, index: _Index) -> tuple[int, NDArray[np.i
     # a row with fewer hits than the smallest number that makes a near duplicate need not be looked at
     enough = np.bincount(owner, minlength=stop - row)[owner] >= NEAR_SHARE * FEWEST_NGRAMS
     pairs = np.sort((owner[enough] + row) * len(index.hashes) + found[enough])
-    pairs = pairs[_is_first(pairs)]
+    pairs = pairs[is_first(pairs)]
     return stop, pairs // len(index.hashes), pairs % len(index.hashes)
 
 
-def _is_first(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+def is_first(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Of each run of equal values in a sorted array, the first."""
     return np.concatenate([[True], values[1:] != values[:-1]]) if len(values) else np.zeros(0, np.bool_)
 
 
-def _ranges(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def ranges(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """0..l0-1, 0..l1-1, … end to end."""
     ends = np.cumsum(lengths)
     return np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64) - np.repeat(ends - lengths, lengths)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from trimtab.data.conversation import Message
+from trimtab.data.conversation import Message, turn_faults
 from trimtab.data.examples import EncodedChunk, ExampleBuilder, ExampleRules, RenderedRow
 from trimtab.data.formats import Layout
 from trimtab.data.loss_mask import Marked, Span
-from trimtab.data.parse import Chat, Parsed, Passage, Tokens, parse_row
+from trimtab.data.parse import EMPTY_ANSWER, Chat, Parsed, Passage, Tokens, parse_row
 from trimtab.data.row import Row, RowDropped, RowProblem, split_place
 from trimtab.data.span_finder import SpanFinder
 from trimtab.data.tool_turns import as_text_turns, with_call_ids, with_tools_as_text
+
+ANSWERS_NOBODY = "no assistant turn after a user's"
+OWN_CONTROL_TEXT = "a control token's text stands in the data and becomes one of this tokenizer's"
+FOREIGN_CONTROL_TEXT = "a control token's text stands in the data and is plain text to this tokenizer"
 
 
 @dataclass
@@ -37,6 +42,8 @@ class Encoder:
                     raise row.value
                 parsed = parse_row(row.value, self.layouts[split_place(row.place)[0]])
                 if isinstance(parsed, Tokens):
+                    builder.add_texts(waiting)  # rows stay in the order in which they were read
+                    waiting = []
                     builder.add_tokens(row.place, parsed)
                 else:
                     waiting.append(self._prepare(row.place, parsed, builder))
@@ -47,6 +54,11 @@ class Encoder:
         builder.add_texts(waiting)
         return builder.finish()
 
+    @cached_property
+    def _eos_text(self) -> str:
+        tok = self.rules.tokenizer
+        return tok.decode([tok.eos_id]) if tok.eos_id is not None else ""
+
     def _prepare(self, place: int, parsed: Parsed, builder: ExampleBuilder) -> RenderedRow:
         if isinstance(parsed, Passage):
             return self._prepare_passage(place, parsed, builder)
@@ -54,8 +66,9 @@ class Encoder:
         if self.finder is None:
             raise RowProblem("a conversation among rows of raw text", "put conversations into a file of their own")
         messages, tools = parsed.messages, parsed.tools
-        for message in messages:
-            _count_control_text(message.content, place, builder)
+        _count_control_text([message.content for message in messages], place, builder)
+        for fault, detail in turn_faults(messages):
+            builder.events.add(fault, place, detail)
         if tools or any(m.tool_calls or m.role == "tool" for m in messages):
             messages, tools = self._with_tools(place, messages, tools, builder)
         wanted = self._wanted(place, messages, builder)
@@ -81,7 +94,7 @@ class Encoder:
             if messages[i].is_trained is not False and (messages[i].content.strip() or messages[i].tool_calls)
         ]
         if not wanted:
-            raise RowDropped("empty answer" if answers else "no assistant turn after a user's")
+            raise RowDropped(EMPTY_ANSWER if answers else ANSWERS_NOBODY)
         if len(wanted) < len(answers):
             if any(messages[i].is_trained is False for i in answers):
                 builder.events.add("assistant turns with weight 0 are not targets", place)
@@ -109,7 +122,7 @@ class Encoder:
         tok = self.rules.tokenizer
         text = passage.prompt + passage.completion
         _encodable(text)
-        _count_control_text(text, place, builder)
+        _count_control_text([text.removesuffix(self._eos_text)], place, builder)  # not doubled, so harmless
         if passage.prompt and not passage.prompt[-1].isspace() and passage.completion[:1].isalnum():
             builder.events.add("prompt and completion meet without white space", place)
         suffix = list(tok.suffix_ids)
@@ -139,12 +152,19 @@ class Encoder:
 _CONTROL_TEXT = re.compile(r"<\|[a-z_]{2,20}\|>|</s>|\[/?INST\]|<(?:start|end)_of_turn>")
 
 
-def _count_control_text(text: str, place: int, builder: ExampleBuilder) -> None:
-    """A chat's control tokens inside the data: left over from another model's preparation, or a hole in it."""
-    if ("<" in text or "[" in text) and (found := _CONTROL_TEXT.search(text)):
-        is_own = found.group() in builder.rules.tokenizer.added_texts
-        effect = "becomes one of this tokenizer's" if is_own else "is plain text to this tokenizer"
-        builder.events.add(f"a control token's text stands in the data and {effect}", place, repr(found.group()))
+def _count_control_text(texts: Sequence[str], place: int, builder: ExampleBuilder) -> None:
+    """A chat's control tokens inside the data: left over from another model's preparation, or a hole in it. A row
+    counts once, as having one of this tokenizer's own if it does."""
+    found = {
+        match
+        for text in texts
+        if "<" in text or "[" in text  # most texts have neither and are not searched
+        for match in _CONTROL_TEXT.findall(text)
+    }
+    if own := found & builder.rules.tokenizer.added_texts:
+        builder.events.add(OWN_CONTROL_TEXT, place, repr(min(own)))
+    elif found:
+        builder.events.add(FOREIGN_CONTROL_TEXT, place, repr(min(found)))
 
 
 def _encodable(text: str) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ TOO_LONG = "longer than max_length"
 CUT = "cut"
 CUT_BARE = "cut before its first target"
 NO_TARGET = "no target token"
+NO_TOKENS = "no tokens"
 
 
 @dataclass
@@ -33,8 +35,8 @@ class EncodedChunk:
     places: NDArray[np.int64]
     digests: NDArray[np.uint64]
     """A hash of each example's ids, as stored: equal ids, equal hash."""
-    full_lengths: NDArray[np.int32]
-    """Tokens before cutting, of every row that was tokenised, kept or not."""
+    rows: dict[str, NDArray[Any]]
+    """Of every row that was tokenised, kept or not: the columns of store.TokenizedRows."""
     rows_read: int
     largest_id: int
     dropped: Tally
@@ -76,7 +78,12 @@ class ExampleBuilder:
         self.ids: list[Ids] = []
         self.targets: list[NDArray[np.bool_]] = []
         self.places: list[int] = []
+        self.row_places: list[int] = []
         self.full_lengths: list[int] = []
+        self.full_target_counts: list[int] = []
+        self.answer_counts: list[int] = []
+        self.answers: list[tuple[int, int]] = []
+        self.is_kept: list[bool] = []
         self.largest_id = -1
         self.dropped, self.problems, self.events = Tally(), Tally(), Tally()
         self.totals: dict[str, int] = {}
@@ -102,14 +109,14 @@ class ExampleBuilder:
                 f"position {at}: {ids[at]}",
             )
         if not len(ids):
-            raise RowDropped("no tokens")
+            raise RowDropped(NO_TOKENS)
         is_target = np.array(tokens.is_target, dtype=np.bool_)
         is_target[0] = False  # nothing comes before it that could predict it
         self._add(
             place,
             ids.astype(np.int32),
             is_target,
-            [(int(is_target.argmax()), int(len(ids) - is_target[::-1].argmax()))] if is_target.any() else [],
+            _stretches(is_target),
         )
 
     def add_texts(self, waiting: Sequence[RenderedRow]) -> None:
@@ -159,7 +166,7 @@ class ExampleBuilder:
                 answers[-1] = (answers[-1][0], len(ids))
         if (
             tok.unk_id is not None
-            and tok.unk_id not in tok.special_ids | {tok.eos_id}
+            and tok.unk_id not in (tok.bos_id, tok.eos_id)  # GPT-2's end token is its unknown token too
             and (unknown := int((ids == tok.unk_id).sum()))
         ):
             self.count("unknown_tokens", unknown)
@@ -169,7 +176,13 @@ class ExampleBuilder:
 
     def _add(self, place: int, ids: Ids, is_target: NDArray[np.bool_], answers: list[tuple[int, int]]) -> None:
         limit = self.rules.limit
+        answers = [(start, end) for start, end in answers if end > start]
+        self.row_places.append(place)
         self.full_lengths.append(len(ids))
+        self.full_target_counts.append(int(is_target.sum()))
+        self.answer_counts.append(len(answers))
+        self.answers += answers
+        self.is_kept.append(False)
         self.largest_id = max(self.largest_id, int(ids.max(initial=-1)))
         if not self.example:
             self.example = show_targets(self.rules.tokenizer, ids, is_target)
@@ -187,6 +200,7 @@ class ExampleBuilder:
         self.ids.append(ids)
         self.targets.append(is_target)
         self.places.append(place)
+        self.is_kept[-1] = True
 
     def finish(self) -> EncodedChunk:
         return EncodedChunk(
@@ -196,7 +210,15 @@ class ExampleBuilder:
             target_counts=np.array([t.sum() for t in self.targets], dtype=np.int32),
             places=np.array(self.places, dtype=np.int64),
             digests=np.array([digest_ids(i) for i in self.ids], dtype=np.uint64),
-            full_lengths=np.array(self.full_lengths, dtype=np.int32),
+            rows={
+                "places": np.array(self.row_places, dtype=np.int64),
+                "full_lengths": np.array(self.full_lengths, dtype=np.int32),
+                "full_target_counts": np.array(self.full_target_counts, dtype=np.int32),
+                "answer_counts": np.array(self.answer_counts, dtype=np.int32),
+                "is_kept": np.array(self.is_kept, dtype=np.bool_),
+                "answer_starts": np.array([start for start, _ in self.answers], dtype=np.int32),
+                "answer_ends": np.array([end for _, end in self.answers], dtype=np.int32),
+            },
             rows_read=self.rows_read,
             largest_id=self.largest_id,
             dropped=self.dropped,
@@ -205,6 +227,12 @@ class ExampleBuilder:
             totals=self.totals,
             example=self.example,
         )
+
+
+def _stretches(is_target: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Each unbroken run of targets: what tokenised rows have for answers."""
+    borders = np.flatnonzero(np.diff(is_target, prepend=False, append=False)).tolist()
+    return list(zip(borders[::2], borders[1::2], strict=True))
 
 
 def digest_ids(ids: Ids) -> int:

@@ -10,6 +10,10 @@ from trimtab.data.conversation import Message, read_messages, read_tools
 from trimtab.data.formats import Layout
 from trimtab.data.row import RowDropped, RowProblem
 
+EMPTY_ANSWER = "empty answer"
+EMPTY_TEXT = "empty text"
+NO_ASSISTANT_TURN = "no assistant turn"
+
 
 @dataclass(frozen=True, slots=True)
 class Chat:
@@ -56,7 +60,7 @@ def parse_row(row: Mapping[str, Any], layout: Layout) -> Parsed:
         case "text":
             text = _text(row, columns["text"])
             if not text.strip():
-                raise RowDropped("empty text")
+                raise RowDropped(EMPTY_TEXT)
             return Passage("", text)
         case _:
             return _parse_tokens(row, columns)
@@ -86,11 +90,11 @@ def _with_system(messages: list[Message], row: Mapping[str, Any], columns: Mappi
 def _checked(messages: list[Message], tools: list[dict[str, Any]]) -> Chat:
     answers = [m for m in messages if m.role == "assistant"]
     if not answers:
-        raise RowDropped("no assistant turn")
+        raise RowDropped(NO_ASSISTANT_TURN)
     if all(m.is_trained is False for m in answers):
         raise RowDropped("every assistant turn has weight 0")
     if not any((m.content.strip() or m.tool_calls) and m.is_trained is not False for m in answers):
-        raise RowDropped("empty answer")
+        raise RowDropped(EMPTY_ANSWER)
     return Chat(messages, tools)
 
 
@@ -117,7 +121,7 @@ def _parse_instruction(row: Mapping[str, Any], columns: Mapping[str, str]) -> Pa
     if not question.strip():
         raise RowDropped("empty instruction")
     if not answer.strip():
-        raise RowDropped("empty answer")
+        raise RowDropped(EMPTY_ANSWER)
     messages = [*_history(row, columns), Message("user", question), Message("assistant", answer)]
     return Chat(_with_system(messages, row, columns), [])
 
@@ -147,7 +151,7 @@ def _parse_prompt_completion(row: Mapping[str, Any], columns: Mapping[str, str])
         return _checked([*context, *after], tools)
     text, answer = _text(row, columns["prompt"]), _text(row, columns["completion"])
     if not answer.strip():
-        raise RowDropped("empty answer")
+        raise RowDropped(EMPTY_ANSWER)
     return Passage(text, answer)
 
 

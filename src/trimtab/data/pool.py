@@ -34,7 +34,8 @@ class Pool:
             places=chunk.places,
             digests=chunk.digests,
         )
-        self._full_lengths.append(chunk.full_lengths)
+        self.writer.append_rows(**chunk.rows)
+        self._full_lengths.append(chunk.rows["full_lengths"])
         self.dropped.merge(chunk.dropped)
         self.problems.merge(chunk.problems)
         self.events.merge(chunk.events)

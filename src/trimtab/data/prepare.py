@@ -6,8 +6,9 @@ resolve -> recognise -> (cached?) -> read, parse, render, mark, tokenise, cut ->
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,15 +18,15 @@ import numpy as np
 
 from trimtab.data import cache as store_cache
 from trimtab.data.encode import Encoder
-from trimtab.data.examples import ExampleRules
+from trimtab.data.examples import EncodedChunk, ExampleRules
 from trimtab.data.formats import Layout, recognise
 from trimtab.data.parallel import encode_in_order
 from trimtab.data.pool import Pool
-from trimtab.data.row import Row, RowProblem, place_of
+from trimtab.data.row import Row, RowProblem, place_of, split_place
 from trimtab.data.source import Source, held_out_sources, resolve_sources
 from trimtab.data.span_finder import FastPathRefuted, SpanFinder
 from trimtab.data.split import held_out_rows, validation_size
-from trimtab.data.store import PoolWriter, TokenStore
+from trimtab.data.store import Example, PoolWriter, TokenStore
 from trimtab.data.summary import data_error, short_names, summarise
 from trimtab.data.template import ChatTemplate, find_template
 from trimtab.data.tokenize import TextTokenizer, tokenizer_hash
@@ -96,10 +97,10 @@ def prepare(
         notices.append(line)
         notify(line)
 
-    inputs = _resolve(config, tell)
+    inputs = resolve_inputs(config, tell)
     text_tokenizer = TextTokenizer(tokenizer)
     template = _template(config, tokenizer, text_tokenizer, inputs, tell)
-    limit, limit_rule = _limit(config.max_length, model_max_length)
+    limit, limit_rule = limit_of(config.max_length, model_max_length)
     hashes = [source.content_hash() for source in inputs.sources]
     key = store_cache.fingerprint(
         {
@@ -155,12 +156,59 @@ def look(config: DataConfig) -> list[str]:
         DataError: there is no such data, or its columns fit no format.
     """
     facts: list[str] = []
-    inputs = _resolve(config, facts.append)
+    inputs = resolve_inputs(config, facts.append)
     for index, name in enumerate(inputs.names):
         layout = inputs.layouts[index]
         columns = ", ".join(dict.fromkeys(layout.columns.values()))
         facts.append(f"{name}: {layout.format} rows (columns: {columns})")
     return facts
+
+
+@dataclass(frozen=True)
+class RowAgain:
+    """One row of the files, read and encoded once more as if there were no max_length."""
+
+    value: Mapping[str, Any]
+    example: Example | None
+    why_dropped: str
+    """Why it is no example at any length; "" if it is one."""
+
+
+def read_again(config: DataConfig, tokenizer: Any, places: Collection[int]) -> dict[int, RowAgain]:
+    """These rows, by place, from the files: to see what was cut from them, or why they were dropped. Files are read up
+    to the last of the rows; where they have changed since, the rows are what they are now.
+
+    Raises:
+        DataError: the files are not there any more.
+    """
+    inputs = resolve_inputs(config, lambda line: None)
+    text_tokenizer = TextTokenizer(tokenizer)
+    template = _template(config, tokenizer, text_tokenizer, inputs, lambda line: None)
+    encoder = Encoder(
+        layouts=inputs.layouts,
+        rules=ExampleRules(text_tokenizer, sys.maxsize, "cut", None),
+        finder=SpanFinder(template, is_fast=False) if template else None,
+        last_turn_only=config.train_on_turns == "last",
+    )
+    lines: dict[int, set[int]] = {}
+    for place in places:
+        source, line = split_place(place)
+        lines.setdefault(source, set()).add(line)
+    found: dict[int, RowAgain] = {}
+    for index in sorted(lines.keys() & range(len(inputs.sources))):
+        for number, value in inputs.sources[index].rows():
+            if number > max(lines[index]):
+                break
+            if number in lines[index] and not isinstance(value, RowProblem):
+                place = place_of(index, number)
+                found[place] = _again(encoder.encode([Row(place, value)]), value)
+    return found
+
+
+def _again(chunk: EncodedChunk, value: Mapping[str, Any]) -> RowAgain:
+    if len(chunk.lengths):
+        return RowAgain(value, Example(chunk.input_ids, chunk.is_target), "")
+    return RowAgain(value, None, next(iter((*chunk.dropped.counts, *chunk.problems.counts))))
 
 
 def _open(
@@ -178,7 +226,7 @@ def _open(
     return PreparedData(TokenStore.open(folder / "train"), validation, report, key, text)
 
 
-def _resolve(config: DataConfig, tell: Notify) -> _Inputs:
+def resolve_inputs(config: DataConfig, tell: Notify) -> _Inputs:
     sources = resolve_sources(config.train, split=config.split, subset=config.subset, notify=tell)
     train_sources = len(sources)
     if isinstance(config.validation, list) or (
@@ -238,7 +286,7 @@ def _template(
     return template
 
 
-def _limit(asked: int | str, model_max_length: int | None) -> tuple[int, str]:
+def limit_of(asked: int | str, model_max_length: int | None) -> tuple[int, str]:
     model = model_max_length if model_max_length and model_max_length < 1 << 30 else None
     if asked != "auto":
         beyond = f"; the model was made for {model:,}" if model and int(asked) > model else ""

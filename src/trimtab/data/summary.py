@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.data.conversation import TURN_FAULTS
 from trimtab.data.duplicates import NEAR_SHARE, contained, near_duplicates, repeated
 from trimtab.data.encode import Encoder
 from trimtab.data.examples import CUT, CUT_BARE, NO_TARGET, TOO_LONG
@@ -15,7 +16,7 @@ from trimtab.data.loss_mask import LAST_PASSES, PROMPT_DIFFERS, TURN_CHANGES
 from trimtab.data.pool import Pool
 from trimtab.data.row import name_place
 from trimtab.data.source import Source
-from trimtab.data.store import TokenStore
+from trimtab.data.store import TokenStore, write_near_twins
 from trimtab.errors import DataError
 from trimtab.records.data import DataReport, LengthCount, RowCount, SourceCount, SplitCount
 
@@ -117,7 +118,7 @@ def summarise(
     _tell_events(pool, names, notify)
     if validation_rule.startswith(("auto", "none: ")) and "data.validation" not in validation_rule:
         notify(f"Validation: {validation_rule}. data.validation sets it.")
-    same, crossing, near, looked_at = _duplicates(train, validation, pool)
+    same, crossing, near, looked_at = _duplicates(train, validation)
     _tell_duplicates(same, crossing, near, looked_at, train, validation, notify)
     formats = {layout.format for layout in encoder.layouts.values()}
     return DataReport(
@@ -226,7 +227,7 @@ def _tell_dropped(
 
 def _tell_events(pool: Pool, names: list[str], notify: Callable[[str], None]) -> None:
     for kind, count in pool.events.counts.items():
-        if kind != CUT:
+        if kind != CUT and kind not in TURN_FAULTS:  # nothing was done to those rows: the checks judge them
             first = ", ".join(name_place(p, names) + (f" {d}" if d else "") for p, d in pool.events.first[kind][:3])
             notify(f"{count:,} row{'s' if count > 1 else ''}: {kind} ({first}{', …' if count > 3 else ''}).")
     if unknown := pool.totals.get("unknown_tokens", 0):
@@ -235,16 +236,16 @@ def _tell_events(pool: Pool, names: list[str], notify: Callable[[str], None]) ->
         )
 
 
-def _duplicates(train: TokenStore, validation: TokenStore | None, pool: Pool) -> tuple[Rows, Rows, Rows, int]:
+def _duplicates(train: TokenStore, validation: TokenStore | None) -> tuple[Rows, Rows, Rows, int]:
     nothing = np.zeros(0, np.int64)
-    digests, places = pool.writer.column("digests"), pool.writer.column("places")
-    in_train = digests[np.searchsorted(places, train.places)]
-    same = repeated(in_train)
+    same = repeated(train.digests)
     if validation is None:
         return same, nothing, nothing, 0
-    crossing = contained(digests[np.searchsorted(places, validation.places)], in_train)
-    near, looked_at = near_duplicates(validation, train)
-    return same, crossing, np.setdiff1d(near, crossing), looked_at
+    crossing = contained(validation.digests, train.digests)
+    twins, looked_at = near_duplicates(validation, train)
+    twins = twins[~np.isin(twins[:, 0], crossing)]
+    write_near_twins(validation.folder, twins)
+    return same, crossing, twins[:, 0], looked_at
 
 
 def _tell_duplicates(

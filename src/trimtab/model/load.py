@@ -14,6 +14,7 @@ import torch
 
 from trimtab.config import ModelConfig
 from trimtab.errors import ModelError
+from trimtab.model.well_known import well_known_config
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -29,7 +30,7 @@ def load_tokenizer(model: ModelConfig) -> Any:
     if not (Path(model.name_or_path) / "tokenizer_config.json").exists():
         _find(model)
     try:
-        with _quiet():
+        with quiet():
             return AutoTokenizer.from_pretrained(
                 model.name_or_path, revision=model.revision, trust_remote_code=model.trust_remote_code
             )
@@ -39,6 +40,23 @@ def load_tokenizer(model: ModelConfig) -> Any:
             "Training text must be cut into the tokens that the model was trained on. "
             "Put tokenizer.json and tokenizer_config.json of the base model beside its weights."
         ) from None
+
+
+def has_tokenizer(model: ModelConfig) -> bool:
+    """Whether a tokenizer is to be expected: a folder may hold a config alone, to plan with."""
+    folder = Path(model.name_or_path).expanduser()
+    files = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
+    return not folder.is_dir() or any((folder / name).exists() for name in files)
+
+
+def longest_position(model: ModelConfig) -> int | None:
+    """How far the model was made to count, in tokens; None if its config does not say.
+
+    Raises:
+        ModelError: as `load_config`.
+    """
+    known = getattr(load_config(model, or_known=True).get_text_config(), "max_position_embeddings", None)
+    return None if known is None else int(known)
 
 
 def pad_id(tokenizer: Any) -> int:
@@ -57,8 +75,9 @@ def weights_identity(model: ModelConfig) -> str:
     return str(getattr(load_config(model), "_commit_hash", None))
 
 
-def load_config(model: ModelConfig) -> Any:
-    """The model's `config.json` as transformers reads it, without weights.
+def load_config(model: ModelConfig, *, or_known: bool = False) -> Any:
+    """The model's `config.json` as transformers reads it, without weights. With `or_known`, a well-known model's shapes
+    where the Hub cannot be reached: enough to plan with.
 
     Raises:
         ModelError: there is no such folder or Hub name, no config in it, or an architecture transformers does not know.
@@ -67,11 +86,13 @@ def load_config(model: ModelConfig) -> Any:
 
     _find(model)
     try:
-        with _quiet():
+        with quiet():
             return AutoConfig.from_pretrained(
                 model.name_or_path, revision=model.revision, trust_remote_code=model.trust_remote_code
             )
     except Exception as error:
+        if or_known and (known := well_known_config(model.name_or_path)) is not None:
+            return known
         raise ModelError(f"{model.name_or_path}: no model config could be loaded ({_first_line(error)}).") from None
 
 
@@ -86,9 +107,9 @@ def load_base(model: ModelConfig, *, dtype: torch.dtype, compute_dtype: torch.dt
     _find(model)
     options: dict[str, Any] = {}
     if model.load_in_4bit:
-        options["quantization_config"] = _four_bits(model, compute_dtype)
+        options["quantization_config"] = four_bits(model, compute_dtype)
     try:
-        with _quiet():
+        with quiet():
             base, loading = AutoModelForCausalLM.from_pretrained(
                 model.name_or_path,
                 revision=model.revision,
@@ -112,11 +133,11 @@ def load_base(model: ModelConfig, *, dtype: torch.dtype, compute_dtype: torch.dt
             "belongs to another model."
         )
     if model.load_in_4bit:
-        _keep_training_path(base)
+        keep_training_path(base)
     return base
 
 
-def _four_bits(model: ModelConfig, compute_dtype: torch.dtype) -> Any:
+def four_bits(model: ModelConfig, compute_dtype: torch.dtype) -> Any:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
@@ -133,7 +154,7 @@ def _four_bits(model: ModelConfig, compute_dtype: torch.dtype) -> Any:
     )
 
 
-def _keep_training_path(base: torch.nn.Module) -> None:
+def keep_training_path(base: torch.nn.Module) -> None:
     """On CPUs with AVX512-BF16, bitsandbytes 0.50 repacks a layer's weights in its first evaluation and from then on
     runs it without autograd: training gradients behind it are wrong by 93 % (docs/log.md). Off, they are exact."""
     import bitsandbytes as bnb
@@ -193,7 +214,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers' loading bars and notes would bury ours."""
     from transformers.utils import logging
 

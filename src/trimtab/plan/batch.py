@@ -1,4 +1,4 @@
-"""How many examples a step sees, and how they are cut into forwards."""
+"""How many examples a step sees, and in which ways they can be cut into forwards."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ fine-tuning (Schulman et al., "LoRA Without Regret", 2025)."""
 USUAL_MICRO_BATCH = 4
 
 
-def micro_and_accumulation(micro_asked: int | str, accumulation_asked: int | str, processes: int) -> tuple[int, int]:
-    """(sequences per forward, forwards per step) on each process; what is "auto" makes up the usual effective batch."""
+def cuts(micro_asked: int | str, accumulation_asked: int | str, processes: int) -> list[tuple[int, int]]:
+    """(sequences per forward, forwards per step) on each process: every way of making the same effective batch, the
+    usual one first. What is "auto" makes up the usual effective batch."""
+    if micro_asked != "auto" and accumulation_asked != "auto":
+        return [(int(micro_asked), int(accumulation_asked))]
     if micro_asked != "auto":
         micro = int(micro_asked)
-    else:
-        forwards = processes * (1 if accumulation_asked == "auto" else int(accumulation_asked))
-        micro = max(1, min(USUAL_MICRO_BATCH, USUAL_EFFECTIVE_BATCH // forwards))
+        return [(micro, max(1, math.ceil(USUAL_EFFECTIVE_BATCH / (micro * processes))))]
+    each = max(1, USUAL_EFFECTIVE_BATCH // processes)
     if accumulation_asked != "auto":
-        return micro, int(accumulation_asked)
-    return micro, max(1, math.ceil(USUAL_EFFECTIVE_BATCH / (micro * processes)))
+        times = int(accumulation_asked)
+        return [(max(1, min(USUAL_MICRO_BATCH, each // times)), times)]
+    found = [(micro, each // micro) for micro in range(1, each + 1) if each % micro == 0]
+    return sorted(found, key=lambda cut: (abs(cut[0] - USUAL_MICRO_BATCH), -cut[0]))

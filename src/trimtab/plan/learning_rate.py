@@ -9,9 +9,13 @@ from trimtab.config import RunConfig
 from trimtab.plan import horizon
 from trimtab.records import Decision
 
-LORA_LEARNING_RATE = 2e-4  # QLoRA paper (arXiv 2305.14314, table 9) for 7B–13B; usual range 1e-4 … 3e-4
-FULL_LEARNING_RATE = 2e-5  # usual for full fine-tuning with AdamW (Alpaca, Tulu); range 1e-5 … 5e-5
+LORA_LEARNING_RATE = 2e-4  # QLoRA paper (arXiv 2305.14314, table 9) for 7B–13B
+LORA_RANGE = (1e-4, 3e-4)
+FULL_LEARNING_RATE = 2e-5  # usual for full fine-tuning with AdamW (Alpaca, Tulu)
+FULL_RANGE = (1e-5, 5e-5)
 WARMUP_RATIO = 0.03  # QLoRA paper and most recipes since
+LONG_RUN_STEPS, LONG_RUN_WARMUP = 1000, (50, 100)
+"""On runs over 1,000 steps, 50–100 of them (docs/design.md, Plan): a share of a long run is longer than needed."""
 
 Asked = Callable[[str, Any, str], Decision[Any]]
 
@@ -31,5 +35,9 @@ def warmup(config: RunConfig, total: int, asked: Asked) -> Decision[int]:
         return Decision(value=0, unit="steps", reason=reason, source="derived")
     if training.warmup_steps == "auto":
         count = horizon.warmup_steps(WARMUP_RATIO, total)
+        if total > LONG_RUN_STEPS:
+            least, most = LONG_RUN_WARMUP
+            reason = f"ceil({WARMUP_RATIO:g} × {total} steps), on runs over {LONG_RUN_STEPS:,} steps {least}–{most}"
+            return Decision(value=min(most, max(least, count)), unit="steps", reason=reason, source="derived")
         return Decision(value=count, unit="steps", reason=f"ceil({WARMUP_RATIO:g} × {total} steps)", source="derived")
     return asked("warmup_steps", horizon.warmup_steps(float(training.warmup_steps), total), "steps")

@@ -7,9 +7,10 @@ from typing import Any
 
 from trimtab.config import RunConfig
 from trimtab.errors import ConfigError
-from trimtab.plan import arithmetic, batch, horizon, learning_rate, lookups
+from trimtab.plan import advice, arithmetic, batch, horizon, learning_rate, lookups
+from trimtab.plan.choice import Cut, MakeRehearser, Settled, Weighed, choose
 from trimtab.plan.schedule import schedule
-from trimtab.records import Decision, Device, Plan
+from trimtab.records import Alternative, Decision, Device, Plan
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,20 @@ class DataSize:
     max_length: int
 
 
-def plan(config: RunConfig, origins: dict[str, str], data: DataSize, device: Device) -> tuple[Plan, list[str]]:
+def plan(
+    config: RunConfig,
+    origins: dict[str, str],
+    data: DataSize,
+    device: Device,
+    *,
+    rehearse: MakeRehearser | None = None,
+    keep: Plan | None = None,
+) -> tuple[Plan, list[str]]:
     """The plan, and one line for each asked value that became something else.
+
+    With `rehearse`, what is "auto" of micro batch, accumulation, gradient checkpointing and optimizer is chosen by what
+    the device can hold; without, the usual values are taken. What is "auto" is taken from `keep` where it is given: a
+    run that is resumed goes on as it was cut.
 
     Raises:
         ConfigError: the config asks for what cannot be planned (a schedule with an unknown option).
@@ -44,10 +57,10 @@ def plan(config: RunConfig, origins: dict[str, str], data: DataSize, device: Dev
         return Decision(value=value, unit=unit, reason="counted in the prepared data", source="data")
 
     # 1. The batch: sequences per forward × forwards per update × processes.
-    micro, accumulation = batch.micro_and_accumulation(
-        training.per_device_train_batch_size, training.gradient_accumulation_steps, device.processes
-    )
-    effective = micro * accumulation * device.processes
+    cuts = batch.cuts(training.per_device_train_batch_size, training.gradient_accumulation_steps, device.processes)
+    if keep is not None and len(cuts) > 1:
+        cuts = [(keep.per_device_train_batch_size.value, keep.gradient_accumulation_steps.value)]
+    effective = cuts[0][0] * cuts[0][1] * device.processes
     to_usual = f"towards the usual effective batch of {batch.USUAL_EFFECTIVE_BATCH}"
 
     # 2. The length: epochs of ceil(examples / effective batch) steps, or max_steps.
@@ -84,6 +97,39 @@ def plan(config: RunConfig, origins: dict[str, str], data: DataSize, device: Dev
     evals = lookups.eval_points(training, total, per_epoch, bool(data.validation_examples), asked)
     saves = lookups.save_points(training, total, per_epoch, evals.value, asked)
 
+    # 5. How the step is cut: the quickest way that fits the device.
+    precision, optim = arithmetic.precision(training, origins, device), arithmetic.optimizer(training, origins, device)
+    checkpointing = None if training.gradient_checkpointing == "auto" else training.gradient_checkpointing
+    optims = [optim.value]
+    if training.optim == "auto" and device.kind == "cuda" and config.adapter is None:
+        optims.append("adamw_8bit")
+    if keep is not None:
+        optims = [keep.optim.value]
+        checkpointing = keep.gradient_checkpointing.value if checkpointing is None else checkpointing
+    packing = config.data.packing == "auto"
+    weighed: list[Weighed] = []
+    cut = Cut(*cuts[0], bool(checkpointing), optims[0])
+    rehearser = None
+    if rehearse is not None:
+        seed = training.seed if training.data_seed is None else training.data_seed
+        settled = Settled(effective, epochs.value, seed, precision.value, optims[0], packing, len(cuts) > 1)
+        rehearser = rehearse(settled)
+        weighed = choose(cuts, optims, checkpointing, rehearser)
+        cut = weighed[0].cut
+    why = _why(weighed, keep, device)
+    if cut.optim != optim.value:
+        optim = Decision(value=cut.optim, reason=why or optim.reason, source="derived")
+
+    eval_batch = 2 * cut.micro
+    while rehearser is not None and eval_batch > 1 and not rehearser.eval_batch_fits(cut, eval_batch):
+        eval_batch //= 2
+    if training.per_device_eval_batch_size != "auto":
+        eval_batch = training.per_device_eval_batch_size
+    memory = cost = None
+    if rehearser is not None:
+        memory, cost = rehearser.estimate(cut, eval_batch=eval_batch, total_steps=total, evaluations=len(evals.value))
+    peak = learning_rate.peak(config, asked)
+
     made = Plan(
         examples=measured(data.examples, "examples"),
         validation_examples=measured(data.validation_examples, "examples"),
@@ -91,36 +137,59 @@ def plan(config: RunConfig, origins: dict[str, str], data: DataSize, device: Dev
         target_tokens=measured(data.target_tokens, "target tokens per epoch"),
         max_length=measured(data.max_length, "tokens"),
         packing=derived(True, "", "examples of a micro batch lie end to end: no padding is computed")
-        if config.data.packing == "auto"
+        if packing
         else asked("data.packing", False),
-        per_device_train_batch_size=derived(micro, "sequences", to_usual)
+        per_device_train_batch_size=derived(cut.micro, "sequences", why or to_usual)
         if training.per_device_train_batch_size == "auto"
-        else asked("per_device_train_batch_size", micro, "sequences"),
-        gradient_accumulation_steps=derived(accumulation, "micro batches", to_usual)
+        else asked("per_device_train_batch_size", cut.micro, "sequences"),
+        gradient_accumulation_steps=derived(cut.accumulation, "micro batches", to_usual)
         if training.gradient_accumulation_steps == "auto"
-        else asked("gradient_accumulation_steps", accumulation, "micro batches"),
+        else asked("gradient_accumulation_steps", cut.accumulation, "micro batches"),
         processes=Decision(value=device.processes, unit="processes", reason="as launched", source="device"),
-        effective_batch_size=derived(effective, "sequences", f"{micro} × {accumulation} × {device.processes}"),
-        per_device_eval_batch_size=derived(2 * micro, "sequences", "twice the micro batch: no activations are kept")
+        effective_batch_size=derived(effective, "sequences", f"{cut.micro} × {cut.accumulation} × {device.processes}"),
+        per_device_eval_batch_size=derived(
+            eval_batch,
+            "sequences",
+            "twice the micro batch: no activations are kept" if eval_batch == 2 * cut.micro else "what fits the device",
+        )
         if training.per_device_eval_batch_size == "auto"
-        else asked("per_device_eval_batch_size", training.per_device_eval_batch_size, "sequences"),
+        else asked("per_device_eval_batch_size", eval_batch, "sequences"),
         num_train_epochs=epochs,
         steps_per_epoch=derived(per_epoch, "steps", f"{rounding}({data.examples} examples / {effective})"),
         total_steps=total_steps,
         warmup_steps=warmup,
-        learning_rate=learning_rate.peak(config, asked),
+        learning_rate=peak,
         lr_scheduler_type=asked("lr_scheduler_type", training.lr_scheduler_type),
         lr_scheduler_kwargs=asked("lr_scheduler_kwargs", dict(training.lr_scheduler_kwargs)),
-        optim=arithmetic.optimizer(training, origins, device),
-        precision=arithmetic.precision(training, origins, device),
-        gradient_checkpointing=derived(
-            False, "", "costs about half as much compute again for LoRA; turn it on where memory runs out"
-        )
+        optim=optim,
+        precision=precision,
+        gradient_checkpointing=derived(cut.checkpointing, "", _why_checkpointing(weighed, keep, device))
         if training.gradient_checkpointing == "auto"
         else asked("gradient_checkpointing", training.gradient_checkpointing),
         eval_points=evals,
         save_points=saves,
         logging_steps=lookups.logging_steps(training, total, asked),
+        device=device,
+        memory=memory,
+        cost=cost,
+        alternatives=tuple(
+            Alternative(
+                per_device_train_batch_size=one.cut.micro,
+                gradient_accumulation_steps=one.cut.accumulation,
+                gradient_checkpointing=one.cut.checkpointing,
+                optim=one.cut.optim,
+                needed_bytes=one.needed_bytes,
+                step_seconds=one.step_seconds,
+                fits=one.fits,
+                chosen=one.cut == cut,
+            )
+            for one in weighed
+        ),
+        advice=(
+            *([] if training.max_steps > 0 else advice.shortcuts(data.examples, effective, epochs.value, total)),
+            *advice.epochs(data.examples, epochs.value),
+            *advice.learning_rate(config, peak.value),
+        ),
     )
     return made, _notices(config, made)
 
@@ -140,3 +209,37 @@ def _notices(config: RunConfig, made: Plan) -> list[str]:
     if not made.validation_examples.value and training.eval_strategy in ("steps", "epoch"):
         lines.append(f"eval_strategy {training.eval_strategy}: there is no validation data, so nothing is evaluated")
     return lines
+
+
+def _why(weighed: list[Weighed], keep: Plan | None, device: Device) -> str:
+    """The reason for a cut that was chosen; empty where nothing was weighed."""
+    if keep is not None:
+        return "as the run so far"
+    if not weighed:
+        return ""
+    if not weighed[0].fits:
+        return f"needs the least memory of {len(weighed)} ways, and still more than 90 % of {device.name}"
+    if len(weighed) == 1:
+        return f"fits {device.name}"
+    return f"the quickest of {len(weighed)} ways to do the same step under 90 % of the memory ({device.name})"
+
+
+def _why_checkpointing(weighed: list[Weighed], keep: Plan | None, device: Device) -> str:
+    if keep is not None:
+        return "as the run so far"
+    if not weighed:
+        return "costs about half as much compute again for LoRA; turn it on where memory runs out"
+    chosen = weighed[0]
+    without = [one for one in weighed if not one.cut.checkpointing]
+    if not chosen.cut.checkpointing:
+        return f"the run fits {device.name} without it, and it would cost compute"
+    least = min(without, key=lambda one: one.needed_bytes)
+    if not least.fits:
+        return f"without it the run needs at least {_gib(least.needed_bytes)}, and {device.name} has 90 % of " + _gib(
+            device.memory_bytes
+        )
+    return "with it larger micro batches fit, and these are quicker here"
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

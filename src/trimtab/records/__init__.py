@@ -2,20 +2,30 @@
 
 from trimtab.records.decision import Decision
 from trimtab.records.device import Device
+from trimtab.records.estimate import Alternative, CostEstimate, MemoryEstimate
 from trimtab.records.event import RunEvent
+from trimtab.records.finding import CheckReport, Finding, NotLooked, Passed, Severity
 from trimtab.records.metrics import EvalRecord, StepRecord
 from trimtab.records.plan import Plan
 from trimtab.records.run_dir import RunDir
 from trimtab.records.verdict import Comparison, Status, Verdict
 
 __all__ = [
+    "Alternative",
+    "CheckReport",
     "Comparison",
+    "CostEstimate",
     "Decision",
     "Device",
     "EvalRecord",
+    "Finding",
+    "MemoryEstimate",
+    "NotLooked",
+    "Passed",
     "Plan",
     "RunDir",
     "RunEvent",
+    "Severity",
     "Status",
     "StepRecord",
     "Verdict",

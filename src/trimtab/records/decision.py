@@ -28,3 +28,12 @@ class Decision(BaseModel, Generic[T]):
     @field_serializer("value", mode="wrap")
     def _tuples_as_lists(self, value: Any, handler: SerializerFunctionWrapHandler) -> Any:
         return list(value) if isinstance(value, tuple) else handler(value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Plans travel between processes, and pickle finds no class by the name Decision[int]."""
+        return _made, (type(self).__pydantic_generic_metadata__["args"], dict(self))
+
+
+def _made(of: tuple[Any, ...], values: dict[str, Any]) -> Decision[Any]:
+    kind = Decision[of] if of else Decision  # type: ignore[valid-type]
+    return kind.model_construct(**values)

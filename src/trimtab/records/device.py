@@ -18,3 +18,9 @@ class Device(BaseModel):
     native_bf16: bool
     """bf16 in hardware: GPUs from Ampere on, CPUs with AVX512-BF16 or AMX."""
     processes: int = 1
+    tflops: float | None = None
+    """Dense matrix arithmetic in the half precision it trains in, 10¹² a second, where the data sheet says."""
+    fp32_tflops: float | None = None
+    """The same in fp32."""
+    bandwidth_bytes: float | None = None
+    """Memory bandwidth in bytes a second, where the data sheet says."""

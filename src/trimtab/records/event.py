@@ -7,7 +7,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-EventKind = Literal["started", "resumed", "notice", "checkpoint", "best", "stopped", "amendment", "finished"]
+EventKind = Literal[
+    "started",
+    "resumed",
+    "notice",
+    "judged",
+    "checkpoint",
+    "best",
+    "stopped",
+    "amendment",
+    "finished",
+]
 
 
 class RunEvent(BaseModel):

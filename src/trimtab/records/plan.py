@@ -7,8 +7,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from trimtab.records.decision import Decision
+from trimtab.records.device import Device
+from trimtab.records.estimate import Alternative, CostEstimate, MemoryEstimate
 
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
 
 
 class Plan(BaseModel):
@@ -46,6 +48,15 @@ class Plan(BaseModel):
     eval_points: Decision[tuple[int, ...]]
     save_points: Decision[tuple[int, ...]]
     logging_steps: Decision[int]
+
+    device: Device
+    memory: MemoryEstimate | None = None
+    """None where no rehearsal was asked for."""
+    cost: CostEstimate | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    """Other cuts of the same effective batch that were weighed, with the chosen one."""
+    advice: tuple[str, ...] = ()
+    """What the numbers suggest, in sentences: epochs for this much data, where common shortcuts differ."""
 
     def decisions(self) -> dict[str, Decision[Any]]:
         """All decisions by name, in the order in which they follow from each other."""

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from trimtab.errors import OutputError
 from trimtab.records.event import RunEvent
+from trimtab.records.finding import CheckReport
 from trimtab.records.metrics import EvalRecord, StepRecord, read_metric
 from trimtab.records.plan import Plan
 from trimtab.records.verdict import Verdict
@@ -43,6 +44,10 @@ class RunDir:
     @property
     def plan(self) -> Path:
         return self.path / "plan.json"
+
+    @property
+    def check(self) -> Path:
+        return self.path / "check.json"
 
     @property
     def data_report(self) -> Path:
@@ -85,9 +90,8 @@ class RunDir:
         return sorted(found)
 
     def holds_a_run(self) -> bool:
-        return any(path.exists() for path in (self.metrics, self.verdict, self.plan, self.final)) or bool(
-            self.checkpoints()
-        )
+        """A plan or the checks' findings are no run yet."""
+        return any(path.exists() for path in (self.metrics, self.verdict, self.final)) or bool(self.checkpoints())
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -158,6 +162,11 @@ class RunDir:
 
     def read_plan(self) -> Plan:
         return Plan.model_validate_json(self.plan.read_text(encoding="utf-8"))
+
+    def read_check(self) -> CheckReport | None:
+        if not self.check.exists():
+            return None
+        return CheckReport.model_validate_json(self.check.read_text(encoding="utf-8"))
 
     def read_verdict(self) -> Verdict | None:
         if not self.verdict.exists():

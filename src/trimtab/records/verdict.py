@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from trimtab.records.finding import Finding
 from trimtab.records.metrics import Measured
 
 
@@ -22,6 +23,41 @@ class Status(enum.StrEnum):
         return {Status.HEALTHY: 0, Status.FAILED: 1, Status.STOPPED: 130}[self]
 
 
+class Movement(enum.StrEnum):
+    """What the first steps did to the loss of examples they trained on."""
+
+    FALLING = "falling"
+    UNDECIDED = "undecided"
+    """Neither way beyond what chance does: too little learning rate so far, or too few examples."""
+    UNMOVED = "unmoved"
+    """There are gradients, and the losses do not change, or so little that the whole run would change nothing."""
+    RISING = "rising"
+    UNTRAINED = "untrained"
+    """Every gradient was exactly zero: nothing is being trained."""
+    RUINED = "ruined"
+    """From better than uniform guessing to worse, or to no number at all."""
+
+
+class FirstSteps(BaseModel):
+    """The loss of some examples before the first step, and of the same ones after step `step` (10 in all but very
+    short runs). The same examples twice: which of them a batch happens to hold plays no part."""
+
+    model_config = ConfigDict(frozen=True)
+
+    movement: Movement
+    step: int
+    examples: int
+    loss_before: Measured
+    """Mean over the examples of their own means, in nats."""
+    loss_after: Measured
+    standard_error: Measured
+    """Of the mean difference."""
+    p_falling: Measured
+    """How often chance alone would make the loss fall as much: Student's t of the paired differences, one-sided."""
+    p_rising: Measured
+    sentence: str
+
+
 class Comparison(BaseModel):
     """A predicted figure beside the measured one (law 9)."""
 
@@ -30,6 +66,7 @@ class Comparison(BaseModel):
     predicted: float | None
     measured: float | None
     unit: str
+    """Of both; says what was counted where that is not plain."""
 
 
 class Verdict(BaseModel):
@@ -52,3 +89,9 @@ class Verdict(BaseModel):
     """Updates that fp16's loss scaling left out because a gradient overflowed."""
     tokens_per_second: float = 0.0
     predicted_vs_measured: dict[str, Comparison] = {}
+    """"steps"; "peak_memory" and "train_seconds" where the plan predicted them."""
+    first_steps: FirstSteps | None = None
+    accepted: tuple[str, ...] = ()
+    """Rules whose findings were let pass by name."""
+    findings: tuple[Finding, ...] = ()
+    """What the checks before the run found, and what its own first steps did."""

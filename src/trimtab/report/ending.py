@@ -13,6 +13,11 @@ def ending_lines(verdict: Verdict, run_dir: RunDir, *, resume_command: str) -> l
         f"{steps.measured:,.0f} of {steps.predicted:,.0f} planned steps in {duration(verdict.train_seconds)}, "
         f"{verdict.tokens_per_second:,.0f} tokens/s, peak memory {verdict.peak_memory_bytes / 2**30:.2f} GiB"
     )
+    lines += _predicted_lines(verdict)
+    if verdict.first_steps is not None:
+        lines.append(f"after step {verdict.first_steps.step}: {verdict.first_steps.sentence}")
+    if verdict.accepted:
+        lines.append(f"let pass by name: {', '.join(verdict.accepted)}")
     if verdict.skipped_updates:
         lines.append(f"{verdict.skipped_updates} updates overflowed in fp16 and were left out (the loss scale adapts)")
     if verdict.status is Status.STOPPED:
@@ -24,3 +29,20 @@ def ending_lines(verdict: Verdict, run_dir: RunDir, *, resume_command: str) -> l
     if verdict.status is Status.HEALTHY:
         lines.append(f"try it: trimtab generate {run_dir.path} --prompt '…'; merge it: trimtab export {run_dir.path}")
     return lines
+
+
+def _predicted_lines(verdict: Verdict) -> list[str]:
+    """What the plan promised beside what came, a line each (law 9); steps have theirs already."""
+    lines = []
+    compared = verdict.predicted_vs_measured
+    if (memory := compared.get("peak_memory")) and memory.predicted is not None and memory.measured is not None:
+        lines.append(
+            f"peak memory: predicted {_size(memory.predicted)}, measured {_size(memory.measured)} ({memory.unit})"
+        )
+    if (time := compared.get("train_seconds")) and time.predicted is not None and time.measured is not None:
+        lines.append(f"time: predicted {duration(time.predicted)}, measured {duration(time.measured)} (training alone)")
+    return lines
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from trimtab.config import LoadedConfig, RunConfig, load_config, with_absolute_paths
 from trimtab.data.prepare import PreparedData
@@ -15,8 +17,8 @@ from trimtab.model.checkpointing import switch_on_checkpointing
 from trimtab.model.device import describe
 from trimtab.model.load import DTYPES, load_base
 from trimtab.model.positions import check_positions
-from trimtab.plan.planner import DataSize, plan
-from trimtab.records import Device, Plan, RunDir, Status
+from trimtab.plan.planner import DataSize
+from trimtab.records import CheckReport, Device, Plan, RunDir, Status
 from trimtab.records.whole_folder import clean_up
 from trimtab.train.checkpoint import Checkpoint, newest_whole
 from trimtab.train.inputs import prepare_inputs
@@ -26,6 +28,12 @@ from trimtab.train.run import Run, identity
 
 Notify = Callable[[str], None]
 
+Decide = Callable[[PreparedData, Device, Plan | None], tuple[Plan, list[str]]]
+"""(data, device, the plan that a resumed run goes on with) → the plan, and lines to tell."""
+
+Vet = Callable[[Plan, PreparedData, Any, Callable[[], Any]], CheckReport]
+"""Called with plan, data, tokenizer and what loads the model, before a run starts; raises to refuse it."""
+
 
 def assemble(
     loaded: LoadedConfig,
@@ -34,26 +42,50 @@ def assemble(
     *,
     resume: bool,
     allowed: Collection[str],
+    accepted: Collection[str],
     notices: list[str],
     notify: Notify,
+    decide: Decide,
     on_plan: Callable[[Plan], None],
+    vet: Vet,
 ) -> tuple[Run, Checkpoint | None]:
-    """Data, plan, checkpoint, model, in this order: what fails sooner costs less. `on_plan` is called in between;
-    `notify` adds to `notices`, which the run writes into its records.
+    """Data, plan, checkpoint, vetting, model, in this order: what fails sooner costs less. `on_plan` is called in
+    between; `notify` adds to `notices`, which the run writes into its records. A run that goes on from a checkpoint was
+    vetted when it started.
 
     Raises:
-        UserError: in every process if in one.
+        TrimtabError: in every process if in one.
     """
     config = loaded.config
     tokenizer, data = _inputs(config, processes, notify)
-    made_plan = _plan(loaded, data, describe(processes.device, processes.count), notify)
+    device = describe(processes.device, processes.count)
+    keep = _plan_so_far(run_dir) if resume else None
+    made_plan, lines = processes.by_main(lambda: decide(data, device, keep))
+    for line in lines:
+        notify(line)
     on_plan(made_plan)
     checkpoint = None
     if resume:
         checkpoint = processes.by_main(lambda: _checkpoint(run_dir, config, made_plan, data, allowed, notify))
-    model = _model(config, made_plan, processes.device)
+    load = cache(lambda: load_model(config, made_plan, processes.device))
+    check = None
+    if checkpoint is None:
+        check = processes.by_main(lambda: vet(made_plan, data, tokenizer, load))
+    model = load()
     check_positions(model, made_plan.max_length.value, notify)
-    run = Run(config, loaded.origins, made_plan, data, model, tokenizer, run_dir, processes, notices)
+    run = Run(
+        config,
+        loaded.origins,
+        made_plan,
+        data,
+        model,
+        tokenizer,
+        run_dir,
+        processes,
+        notices,
+        accepted=accepted,
+        check=check,
+    )
     return run, checkpoint
 
 
@@ -68,18 +100,25 @@ def _inputs(config: RunConfig, processes: Processes, notify: Notify) -> tuple[An
     return made[0] if made else prepare_inputs(config, lambda line: None)
 
 
-def _plan(loaded: LoadedConfig, data: PreparedData, device: Device, notify: Notify) -> Plan:
-    size = DataSize(
+def data_size(data: PreparedData) -> DataSize:
+    """What the planner needs to know of prepared data."""
+    return DataSize(
         examples=len(data.train),
         validation_examples=len(data.validation) if data.validation is not None else 0,
         tokens=int(data.train.lengths.sum()),
         target_tokens=int(data.train.target_counts.sum()),
         max_length=data.report.max_length,
     )
-    made, notices = plan(loaded.config, loaded.origins, size, device)
-    for notice in notices:
-        notify(notice)
-    return made
+
+
+def _plan_so_far(run_dir: RunDir) -> Plan | None:
+    """The plan of the run that is to go on, if it has begun and this version can read it."""
+    if not run_dir.checkpoints():
+        return None
+    try:
+        return run_dir.read_plan()
+    except (OSError, ValidationError):
+        return None
 
 
 def _checkpoint(
@@ -111,7 +150,7 @@ def _checkpoint(
     return checkpoint
 
 
-def _model(config: RunConfig, plan: Plan, device: torch.device) -> Any:
+def load_model(config: RunConfig, plan: Plan, device: torch.device) -> Any:
     """The base on its device, with what is to learn."""
     compute = DTYPES[plan.precision.value]
     torch.manual_seed(config.training.seed)

@@ -21,18 +21,30 @@ def evaluate(
     Sums are added in float64 at the end, so that neither the batch size nor a large data set rounds the mean.
     """
     started = time.perf_counter()
+    sums, counts = _summed_losses(model, batches, precision)
+    total_K, target_tokens = sums.sum(0), sum(counts)
+    together = torch.cat([total_K, torch.tensor([float(target_tokens)], dtype=torch.float64)])
+    together = processes.sum(together.to(processes.device) if processes.count > 1 else together).cpu()
+    count = int(together[-1].item())
+    return (together[:-1] / max(1, count)).tolist(), count, time.perf_counter() - started
+
+
+def losses_of_each(model: nn.Module, batches: Iterable[Batch], *, precision: Precision) -> list[float]:
+    """Mean loss of each batch in nats (the first learner's). With several processes all must have the same batches."""
+    sums, counts = _summed_losses(model, batches, precision)
+    return [total / max(1, count) for total, count in zip(sums[:, 0].tolist(), counts, strict=True)]
+
+
+def _summed_losses(model: nn.Module, batches: Iterable[Batch], precision: Precision) -> tuple[torch.Tensor, list[int]]:
+    """[batches, K] in float64 on the host, and the target tokens of each batch. The model is left as it was."""
     sums: list[torch.Tensor] = []
-    target_tokens = 0
+    counts: list[int] = []
     training = model.training
     model.eval()
     with torch.no_grad():
         for batch in batches:
             with precision.autocast():
                 sums.append(model(batch))
-            target_tokens += batch.target_tokens
+            counts.append(batch.target_tokens)
     model.train(training)
-    total_K = torch.stack(sums).cpu().double().sum(0)
-    together = torch.cat([total_K, torch.tensor([float(target_tokens)], dtype=torch.float64)])
-    together = processes.sum(together.to(processes.device) if processes.count > 1 else together).cpu()
-    count = int(together[-1].item())
-    return (together[:-1] / max(1, count)).tolist(), count, time.perf_counter() - started
+    return torch.stack(sums).cpu().double(), counts

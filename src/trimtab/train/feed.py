@@ -37,6 +37,11 @@ class Feed:
         for start in range(0, len(rows), batch_size * self.processes):
             yield from self._batches(store, rows[start : start + batch_size * self.processes], batch_size)
 
+    def each(self, store: TokenStore, rows: Rows) -> Iterator[Batch]:
+        """These examples, one a batch; the same in every process."""
+        for row in rows:
+            yield collate([store.example(int(row))], self.layout, pad_id=self.pad_id).to(self.device)
+
     def _batches(self, store: TokenStore, rows: Rows, size: int) -> Iterator[Batch]:
         shares = micro_batches(rows, micro_batch_size=size, process=self.process, processes=self.processes)
         for share in shares:

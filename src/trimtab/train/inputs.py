@@ -10,7 +10,7 @@ from typing import Any
 from trimtab.config import RunConfig
 from trimtab.data.cache import default_cache_dir
 from trimtab.data.prepare import PreparedData, prepare
-from trimtab.model.load import load_config, load_tokenizer
+from trimtab.model.load import load_config, load_tokenizer, longest_position
 
 
 def _cores() -> int:
@@ -27,13 +27,13 @@ def prepare_inputs(config: RunConfig, notify: Callable[[str], None]) -> tuple[An
         UserError: the model has no tokenizer, or the data cannot be used.
     """
     tokenizer = load_tokenizer(config.model)
-    architecture = load_config(config.model).get_text_config()
+    vocab_size = getattr(load_config(config.model).get_text_config(), "vocab_size", None)
     data = prepare(
         config.data,
         tokenizer,
         seed=config.training.seed if config.training.data_seed is None else config.training.data_seed,
-        vocab_size=getattr(architecture, "vocab_size", None),
-        model_max_length=getattr(architecture, "max_position_embeddings", None),
+        vocab_size=vocab_size,
+        model_max_length=longest_position(config.model),
         cache_dir=Path(config.data.cache_dir).expanduser() if config.data.cache_dir else default_cache_dir(),
         workers=_cores() if config.data.workers == "auto" else int(config.data.workers),
         notify=notify,

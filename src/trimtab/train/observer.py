@@ -19,9 +19,20 @@ class Stop:
     """End the run after this step as if it were its last: the best weights become the final ones."""
 
     reason: str
+    is_failure: bool = False
+    """The run cannot succeed, whatever its weights are worth so far."""
 
 
-Intervention = Continue | Stop
+@dataclass(frozen=True)
+class HalveMicroBatch:
+    """Go on with half as many examples per forward and twice the accumulation: the effective batch and so the run
+    stay (law 1), and its activations take half the memory. Where a forward has one example already, the run stops."""
+
+    reason: str
+
+
+Intervention = Continue | HalveMicroBatch | Stop
+"""A closed set. In a run of several processes what one of them answers is done in all."""
 
 CONTINUE = Continue()
 

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from trimtab.errors import UserError
+from trimtab.errors import TrimtabError
 
 T = TypeVar("T")
 
@@ -35,6 +35,13 @@ class Processes:
             # Flags and Python objects travel over gloo: agreeing to stop must not wait for the GPU.
             # Preparing a large data set may take the main process hours; the others wait.
             self._control = dist.new_group(backend="gloo", timeout=timedelta(days=7))
+
+    @classmethod
+    def alone(cls, device: torch.device) -> Processes:
+        """One process, whatever launched this one."""
+        made = cls.__new__(cls)
+        made.count, made.index, made.device = 1, 0, device
+        return made
 
     @property
     def is_main(self) -> bool:
@@ -67,15 +74,16 @@ class Processes:
         return box[0]
 
     def by_main(self, make: Callable[[], T]) -> T:
-        """What `make` returns in the main process, in every process; a user error in all of them if it is one there."""
-        made: T | UserError | None = None
+        """What `make` returns in the main process, in every process; an error of ours in all of them if it is one
+        there."""
+        made: T | TrimtabError | None = None
         if self.is_main:
             try:
                 made = make()
-            except UserError as error:
+            except TrimtabError as error:
                 made = error
         made = self.from_main(made)
-        if isinstance(made, UserError):
+        if isinstance(made, TrimtabError):
             raise made
         return cast(T, made)
 

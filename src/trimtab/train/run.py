@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,17 @@ from torch import nn
 from trimtab.config import RunConfig, dump_yaml, with_absolute_paths
 from trimtab.data.order import Order
 from trimtab.data.prepare import PreparedData
+from trimtab.model.core import causal_lm
 from trimtab.model.fit import fit
 from trimtab.model.load import pad_id, weights_identity
 from trimtab.model.target_loss import TargetLoss
 from trimtab.model.weights import load_weights, trained_parameters
 from trimtab.plan.schedule import schedule
-from trimtab.records import Comparison, Plan, RunDir, RunEvent, Status, Verdict
+from trimtab.records import CheckReport, Comparison, Plan, RunDir, RunEvent, Status, Verdict
 from trimtab.records.run_dir import RUN_FORMAT
 from trimtab.train.checkpoint import Checkpoint, Keeper
 from trimtab.train.feed import Feed
+from trimtab.train.first_steps import MemoryWatch, finding, intervention
 from trimtab.train.interrupt import Interrupt
 from trimtab.train.judge import judge
 from trimtab.train.learner import Learner
@@ -30,9 +32,10 @@ from trimtab.train.observer import CONTINUE, EarlyStopping, Intervention, Observ
 from trimtab.train.optimizer import build_optimizer
 from trimtab.train.precision import Precision
 from trimtab.train.processes import Processes
+from trimtab.train.resume import changes
 from trimtab.train.state import RunState
 from trimtab.train.step import Stepper
-from trimtab.train.telemetry import Telemetry
+from trimtab.train.telemetry import Telemetry, tensor_bytes
 from trimtab.train.trackers import Trackers, tracker_names
 
 Notify = Callable[[str], None]
@@ -52,6 +55,10 @@ class Run:
     processes: Processes
     notices: list[str]
     """Lines that were told before the run's records existed."""
+    accepted: Collection[str] = ()
+    """Rules whose findings are let pass, before the run and in its first steps."""
+    check: CheckReport | None = None
+    """What the checks before the run found; None where it goes on from a checkpoint."""
 
 
 def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Observer], notify: Notify) -> Verdict:
@@ -65,6 +72,7 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         device=processes.device,
         autocast=precision.autocast,
     )
+    telemetry = Telemetry(processes.device, held_bytes=tensor_bytes(run.model))
     if plan.packing.value and not fitted.packs:
         notify(f"packing: this model cannot keep packed examples apart, so they are padded ({fitted.reason})")
     if checkpoint is not None:
@@ -102,6 +110,8 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         identity=identity(run.config, run.plan, run.data.fingerprint),
         limit=training.save_total_limit,
     )
+    if checkpoint is not None and not _is_same(checkpoint.identity, keeper.identity):
+        state.losses_before = []  # of other examples, or of another model
     stopping, pending = _early_stopping(run, state)
     loop = Loop(
         plan=plan,
@@ -114,9 +124,13 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         keeper=keeper,
         run_dir=run.run_dir,
         observers=[*observers, *trackers, *([stopping] if stopping else [])],
-        telemetry=Telemetry(processes.device),
+        memory=MemoryWatch(plan.device, accepted=run.accepted),
+        telemetry=telemetry,
+        vocabulary=int(causal_lm(run.model).config.get_text_config().vocab_size),
+        notify=notify,
+        accepted=run.accepted,
         save_on_best=training.save_strategy == "best",
-        pending=pending,
+        pending=[*pending, *_first_steps_again(run, state)],
     )
     with Interrupt() as interrupt:
         ending = loop.run(interrupt)
@@ -156,6 +170,11 @@ def identity(config: RunConfig, plan: Plan, data_fingerprint: str) -> dict[str, 
     }
 
 
+def _is_same(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    same_config = not changes(before["config"], now["config"])
+    return same_config and all(before[key] == now[key] for key in ("data", "base", "plan"))
+
+
 def _write_records(run: Run, checkpoint: Checkpoint | None, layout: str) -> None:
     run.run_dir.path.mkdir(parents=True, exist_ok=True)
     run.run_dir.lock()
@@ -165,6 +184,8 @@ def _write_records(run: Run, checkpoint: Checkpoint | None, layout: str) -> None
     run.run_dir.write_text(run.run_dir.config, dump_yaml(with_absolute_paths(run.config), run.origins))
     run.run_dir.write_json(run.run_dir.plan, run.plan)
     run.run_dir.write_json(run.run_dir.data_report, run.data.report)
+    if run.check is not None:
+        run.run_dir.write_json(run.run_dir.check, run.check)
     if checkpoint is not None:
         checkpoint.restore_best(run.run_dir)
     message = f"resumed from step {step}" if checkpoint is not None else "started"
@@ -199,6 +220,11 @@ def _early_stopping(run: Run, state: RunState) -> tuple[EarlyStopping | None, li
     return stopping, [answer]
 
 
+def _first_steps_again(run: Run, state: RunState) -> list[Intervention]:
+    """What was answered when the first steps were judged: a kill may have come before it was carried out."""
+    return [] if state.first_steps is None else [intervention(finding(state.first_steps, accepted=run.accepted))]
+
+
 def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
     """Best weights into the model and into `final/`; the verdict into its file."""
     state, keeper = loop.state, loop.keeper
@@ -209,6 +235,7 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
             assert step == state.best_step, f"best/ is of step {step}, the best evaluation was at {state.best_step}"
         keeper.keep_final(state, step)
     status, reason = run.processes.by_main(lambda: _judge(run, ending))
+    told = state.first_steps and finding(state.first_steps, accepted=run.accepted)
     verdict = Verdict(
         status=status,
         reason=reason,
@@ -220,15 +247,15 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
         peak_memory_bytes=state.peak_memory_bytes,
         skipped_updates=run.processes.by_main(lambda: _skipped_updates(run)),
         tokens_per_second=state.tokens_seen / state.train_seconds if state.train_seconds else 0.0,
-        predicted_vs_measured={
-            "steps": Comparison(predicted=run.plan.total_steps.value, measured=state.global_step, unit="steps"),
-        },
+        predicted_vs_measured=_predicted_vs_measured(run.plan, loop),
+        first_steps=state.first_steps,
+        accepted=tuple(sorted(run.accepted)),
+        findings=(*(run.check.findings if run.check else ()), *([told] if told else [])),
     )
     if run.processes.is_main:
         planned = run.plan.total_steps.value
         if state.global_step != planned and not ending.interrupted:
-            amendment = f"amendment 1: {state.global_step} steps instead of {planned}: {ending.reason}"
-            run.run_dir.append_event(RunEvent(kind="amendment", step=state.global_step, message=amendment))
+            loop.amend(f"{state.global_step} steps instead of {planned}: {ending.reason}")
         run.run_dir.write_json(run.run_dir.verdict, verdict)
         kind = "stopped" if ending.interrupted else "finished"
         run.run_dir.append_event(RunEvent.model_validate({"kind": kind, "step": state.global_step, "message": reason}))
@@ -236,9 +263,25 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
     return verdict
 
 
+def _predicted_vs_measured(plan: Plan, loop: Loop) -> dict[str, Comparison]:
+    """Time is compared over the steps that were done; memory by what can be counted on the device."""
+    done, planned = loop.state.global_step, plan.total_steps.value
+    compared = {"steps": Comparison(predicted=planned, measured=done, unit="steps")}
+    if plan.memory is not None:
+        peak = max(plan.memory.peak_bytes, plan.memory.eval_peak_bytes)
+        measured, how = loop.telemetry.peak_tensor_bytes(loop.state.peak_memory_bytes)
+        compared["peak_memory"] = Comparison(predicted=peak, measured=measured, unit=f"bytes of tensors{how}")
+    if plan.cost is not None:
+        seconds = plan.cost.train_seconds * done / planned
+        compared["train_seconds"] = Comparison(predicted=seconds, measured=loop.state.train_seconds, unit="s")
+    return compared
+
+
 def _judge(run: Run, ending: Ending) -> tuple[Status, str]:
     if ending.interrupted:
         return Status.STOPPED, ending.reason
+    if ending.is_failure:
+        return Status.FAILED, ending.reason
     steps, evals = run.run_dir.read_metrics()
     return judge(steps, evals, best_is_final=run.config.training.load_best_model_at_end, why_it_ended=ending.reason)
 

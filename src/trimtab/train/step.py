@@ -47,12 +47,13 @@ class Stepper:
                 self.scaler.scale(mean_K.sum()).backward()
             summed_K = loss_K.detach() if summed_K is None else summed_K + loss_K.detach()
         assert summed_K is not None
-        norms = [self._update(learner, updates_done) for learner in self.learners]
+        norms = [self.update(learner, updates_done=updates_done) for learner in self.learners]
         self.scaler.update()
         mean_loss_K = self.processes.sum(summed_K) / max(1, target_tokens)
         return torch.stack([mean_loss_K, torch.stack(norms).to(mean_loss_K)])
 
-    def _update(self, learner: Learner, updates_done: int) -> torch.Tensor:
+    def update(self, learner: Learner, *, updates_done: int) -> torch.Tensor:
+        """Clip, set the learning rate, update; returns the gradient's norm before clipping."""
         self.scaler.unscale_(learner.optimizer)
         norm = learner.clip()
         learner.set_learning_rate(updates_done)

@@ -6,12 +6,18 @@ copied aside asynchronously and read when the next step has been queued: one ste
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import re
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import torch
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -30,16 +36,47 @@ class Reading:
 class Telemetry:
     """Takes [2, K] tensors (loss, gradient norm) in, gives `Reading`s out."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, held_bytes: int = 0) -> None:
+        """`held_bytes`: of the tensors that this process holds already, the model's. On a CPU whatever else it has
+        resident now is not the run's."""
         self._device = device
+        self._besides_bytes = resident_bytes() - held_bytes
         self._waiting: deque[tuple[int, torch.Tensor, torch.cuda.Event | None, int, int, float]] = deque()
         self._last = time.perf_counter()
-        self._process = psutil.Process()
         self.peak_memory_bytes = 0
+        self._knows_peak = False
+        self._restart_peak()  # loading, and the checks before the run, are not the run's
 
     def start_clock(self) -> None:
         """What happened since the last step (an evaluation, a save) is not the next step's time."""
         self._last = time.perf_counter()
+
+    def start_peak(self) -> None:
+        """From here on `memory_bytes` is the peak of what follows: an evaluation is not the next step's."""
+        self.peak_memory_bytes = max(self.peak_memory_bytes, self._memory())
+        self._restart_peak()
+
+    def _restart_peak(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            self._knows_peak = restart_resident_peak()
+
+    def give_back(self) -> None:
+        """Memory that was freed to the device, so that the next peak is the next step's own."""
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)
+        self.start_peak()
+
+    def peak_tensor_bytes(self, device_peak_bytes: int) -> tuple[int, str]:
+        """The most bytes of tensors this run had at one time, and how that is known where it is not counted."""
+        if self._device.type == "cuda":
+            return device_peak_bytes, ""
+        grown = max(0, self.peak_memory_bytes - self._besides_bytes)
+        return grown, "; measured is what the process grew by since before the model"
 
     def push(self, step: int, measured_2K: torch.Tensor, *, target_tokens: int, tokens: int) -> None:
         now = time.perf_counter()
@@ -68,10 +105,36 @@ class Telemetry:
         return readings
 
     def _memory(self) -> int:
-        """Peak bytes the device allocated, or this process's resident bytes now on a CPU."""
+        """Peak bytes the device allocated since `start_peak`, or this process's resident ones on a CPU."""
         if self._device.type == "cuda":
             now = torch.cuda.max_memory_allocated(self._device)
         else:
-            now = self._process.memory_info().rss
+            now = resident_peak_bytes() if self._knows_peak else resident_bytes()
         self.peak_memory_bytes = max(self.peak_memory_bytes, now)
         return now
+
+
+def tensor_bytes(model: nn.Module) -> int:
+    """Of its parameters and buffers, each storage once."""
+    storages = [tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def resident_bytes() -> int:
+    """What this process has in memory now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def restart_resident_peak() -> bool:
+    """Whether the kernel lets a process forget its peak (Linux: proc(5), clear_refs)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return resident_peak_bytes() > 0
+    except OSError:
+        return False
+
+
+def resident_peak_bytes() -> int:
+    """The most that this process has had resident; 0 where the kernel does not say."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii", errors="ignore"))
+    return int(found[1]) * 1024 if found else 0

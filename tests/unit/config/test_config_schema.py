@@ -27,7 +27,13 @@ def test_the_schema_is_a_schema() -> None:
 def test_every_key_is_described() -> None:
     described = {
         f"{section}.{name}"
-        for section, title in {"model": "Model", "data": "Data", "adapter": "Adapter", "training": "Training"}.items()
+        for section, title in {
+            "model": "Model",
+            "data": "Data",
+            "adapter": "Adapter",
+            "training": "Training",
+            "checks": "Checks",
+        }.items()
         for name, part in json_schema()["$defs"][f"{title}Config"]["properties"].items()
         if part["description"]
     }

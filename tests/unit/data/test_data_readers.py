@@ -44,7 +44,7 @@ LINES = "".join(json.dumps(r) + "\n" for r in ROWS)
         ("a.jsonl", json.dumps(ROWS)),
         ("a.json", json.dumps({"data": ROWS})),
         ("a.json", json.dumps({"version": 1, "data": ROWS}, indent=1)),
-        ("a.jsonl.gz", gzip.compress(LINES.encode())),
+        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)),
         ("a.csv", 'text\none\n"zwei ä 你好 🙂"\n"th""ree\n"\n'),
         ("a.csv", '\ufefftext\none\n"zwei ä 你好 🙂"\n"th""ree\n"\n'),
     ],

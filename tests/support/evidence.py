@@ -1,0 +1,33 @@
+"""One run before its first step, as the rules see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from support.runs import write_config
+
+
+def evidence(config: Mapping[str, Any], folder: Path, *, device: Any = None) -> Any:
+    """`Evidence` of a config given as a dict (see support.runs.sections), its data really prepared. `device` is a
+    records.Device to plan for; this machine's CPU if not given."""
+    import torch
+
+    from trimtab.checks.evidence import Evidence
+    from trimtab.config import load_config
+    from trimtab.model.device import describe
+    from trimtab.plan.planner import plan
+    from trimtab.train.assemble import data_size, load_model
+    from trimtab.train.inputs import prepare_inputs
+
+    loaded = load_config(write_config(folder / "config.yaml", config))
+    tokenizer, data = prepare_inputs(loaded.config, lambda line: None)
+    here = torch.device("cpu")
+    made, _ = plan(loaded.config, loaded.origins, data_size(data), device or describe(here, 1))
+    return Evidence(loaded.config, loaded.origins, made, data, tokenizer, lambda: load_model(loaded.config, made, here))
+
+
+def judge(rule: Any, config: Mapping[str, Any], folder: Path, **options: Any) -> Any:
+    """What one rule says of a config."""
+    return rule.judge(evidence(config, folder, **options))

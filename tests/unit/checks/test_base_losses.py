@@ -1,0 +1,102 @@
+"""The base's own losses: right, cheap or refused, and without a trace on the model that is trained next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.demo_base import config, pairs
+from support.evidence import evidence
+from support.runs import sections
+from support.tiny import TinyWorld
+from torch.nn import functional
+
+from trimtab.checks import base as base_losses
+from trimtab.checks.base import BaseModelLosses, flops_per_second
+from trimtab.checks.rule import Unavailable
+from trimtab.errors import ModelError
+from trimtab.records import Device
+
+
+def _alone(model: Any, example: Any) -> float:
+    """The model's own mean loss of one example's targets."""
+    ids = torch.from_numpy(example.input_ids.astype(np.int64))[None]
+    with torch.no_grad():
+        logits = model.get_base_model()(input_ids=ids, use_cache=False).logits[0].float()
+    at = np.flatnonzero(example.is_target)
+    return float(functional.cross_entropy(logits[at - 1], ids[0, at]))
+
+
+@pytest.mark.parametrize("packing", ["auto", "off"])
+@pytest.mark.parametrize("model", ["llama", "gpt2"])
+def test_the_losses_are_those_of_each_example_alone(
+    world: TinyWorld, tmp_path: Path, packing: str, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_losses, "BATCH_TOKENS", 300)  # several batches, of several examples
+    asked = sections(world, tmp_path / "run")
+    asked["model"]["name_or_path"] = str(getattr(world, model))
+    asked["data"]["packing"] = packing
+    seen = evidence(asked, tmp_path)
+    examples = [seen.data.train.example(row) for row in range(9)]
+    found = seen.base.mean_losses(examples)
+    loaded = seen.base._model
+    loaded.eval()
+    assert found == pytest.approx([_alone(loaded, example) for example in examples], abs=1e-4)
+    each = seen.base.token_losses(examples)
+    assert [len(losses) for losses in each] == [int(example.is_target[1:].sum()) for example in examples]
+    assert [losses.mean() for losses in each] == pytest.approx(found.tolist())
+
+
+def test_a_four_bit_base_answers_too(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    asked = config(tmp_path, pairs(20))
+    whole = evidence(asked, tmp_path)
+    asked["model"]["load_in_4bit"] = True
+    quantised = evidence(asked, tmp_path)
+    examples = [whole.data.train.example(row) for row in range(20)]
+    difference = quantised.base.mean_losses(examples) - whole.base.mean_losses(examples)
+    assert 0 < np.abs(difference).mean() < 0.5
+
+
+def test_nothing_is_left_behind(world: TinyWorld, tmp_path: Path) -> None:
+    asked = sections(world, tmp_path / "run")
+    asked["adapter"]["lora_dropout"] = 0.5
+    seen = evidence(asked, tmp_path)
+    model = seen.load_model()
+    seen.load_model = lambda: model
+    model.train()
+    core = model.get_base_model()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    attention, state = core.config._attn_implementation, torch.random.get_rng_state()
+    seen.base.mean_losses([seen.data.train.example(0)])
+    seen.base.mean_losses([seen.data.train.example(1)])
+    assert model.training
+    assert core.config._attn_implementation == attention
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_base_that_cannot_be_loaded_is_unavailable(world: TinyWorld, tmp_path: Path) -> None:
+    seen = evidence(sections(world, tmp_path / "run"), tmp_path)
+
+    def refuse() -> Any:
+        raise ModelError("no weights\nbecause")
+
+    seen.load_model = refuse
+    with pytest.raises(Unavailable, match=r"could not be loaded: no weights$"):
+        BaseModelLosses(seen).mean_losses([seen.data.train.example(0)])
+
+
+def test_a_larger_base_may_read_less_and_a_faster_device_more(world: TinyWorld, tmp_path: Path) -> None:
+    seen = evidence(sections(world, tmp_path / "run"), tmp_path)
+    parameters = sum(parameter.numel() for parameter in seen.skeleton.parameters())
+    assert seen.base.affordable_tokens == int(base_losses.SECONDS * base_losses.CPU_FLOPS / (2 * parameters))
+    gpu = Device(kind="cuda", name="a GPU", memory_bytes=2**34, native_bf16=True)
+    assert flops_per_second(gpu) == base_losses.GPU_FLOPS
+    named = gpu.model_copy(update={"tflops": 300.0})
+    assert flops_per_second(named) == pytest.approx(300e12 * base_losses.GPU_SHARE)
