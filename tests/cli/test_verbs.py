@@ -45,7 +45,7 @@ def test_the_block_from_tutorials_trains_as_it_stands(
     head = f"model: {{name_or_path: {world.llama}}}\ndata: {{train: {world.train}, validation: {world.validation}}}\n"
     config = tmp_path / "tutorial.yaml"
     config.write_text(head + "training:" + TUTORIAL.format(output_dir=tmp_path / "qlora-output"))
-    ended = trimtab("train", str(config), capfd=capfd)
+    ended = trimtab("train", str(config), "--accept", "too-few-examples", capfd=capfd)
     assert ended.status == 0, ended.output
     for replaced in ("evaluation_strategy", "warmup_ratio", "paged_adamw_32bit"):
         assert replaced in ended.shown, f"nothing was said about {replaced}"
@@ -62,7 +62,8 @@ def test_init_writes_a_config_that_trains(world: TinyWorld, tmp_path: Path, capf
         "init", str(world.train), "--model", str(world.llama), "-o", str(config), "--output-dir", str(run), capfd=capfd
     )
     assert written.status == 0, written.output
-    ended = trimtab("train", str(config), "training.max_steps=2", "training.learning_rate=1e-2", capfd=capfd)
+    quick = ("training.max_steps=2", "training.learning_rate=1e-2", "--accept", "too-few-examples")
+    ended = trimtab("train", str(config), *quick, capfd=capfd)
     assert ended.status in (0, 1), ended.output  # two steps may not be enough to beat the base
     assert (run / "final" / "adapter_model.safetensors").exists()
 

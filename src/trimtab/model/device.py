@@ -57,7 +57,12 @@ def _cpu_name() -> str:
 def _ram_bytes() -> int:
     import psutil
 
-    return int(psutil.virtual_memory().total)
+    total = int(psutil.virtual_memory().total)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()  # a container's share
+    except OSError:
+        return total
+    return min(total, int(limit)) if limit.isdigit() else total
 
 
 def _cpu_has_bf16() -> bool:
