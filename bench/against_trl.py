@@ -129,6 +129,7 @@ def run_ours(built: World, folder: Path, env: dict[str, str], python: str) -> Me
             "cache_dir": str(folder / "cache"),
         },
         "adapter": {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "all-linear"},
+        "checks": {"ignore": "all"},  # fewer rows than any real run has
         "training": {
             "output_dir": str(folder / "run"),
             "num_train_epochs": built.epochs,

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,52 @@ def _chosen(source: Path, made: Path) -> None:
     _write(made, [{"conversations": [*row["conversations"], row["chosen"]]} for row in rows])
 
 
+def _code_both_ways(source: Path, made: Path) -> None:
+    """Write code, and describe it: every answer stands in another row's prompt."""
+    rows = []
+    for row in json.loads(source.read_text(encoding="utf-8"))[:600]:
+        asked = f"{row['instruction']}\n{row['input']}".strip()
+        rows.append({"prompt": f"Write code: {asked}", "completion": row["output"]})
+        rows.append({"prompt": f"Describe this code: {row['output']}", "completion": row["instruction"]})
+    _write(made, [row for row in rows if row["completion"].strip()])
+
+
+def _translated_both_ways(source: Path, made: Path) -> None:
+    """The file has each sentence in fifteen languages, in the same order."""
+    lines = [line for line in source.read_text(encoding="utf-8").splitlines() if line]
+    rows = []
+    for at in range(0, len(lines) - 14, 15):
+        english, french = lines[at + 4], lines[at + 6]
+        rows.append({"prompt": f"Translate to French: {english}", "completion": french})
+        rows.append({"prompt": f"Translate to English: {french}", "completion": english})
+    _write(made, rows)
+
+
+def _continued(source: Path, made: Path) -> None:
+    """A text in pieces, each the answer to the one before."""
+    text = source.read_text(encoding="utf-8").replace("\n", " ")
+    pieces = [text[at : at + 400] for at in range(0, 400 * 800, 400)]
+    _write(made, [{"prompt": one, "completion": other} for one, other in pairwise(pieces)])
+
+
+def _utterance_pairs(source: Path, made: Path) -> None:
+    """Dialogues cut into pairs: (1st, 2nd), (2nd, 3rd) and so on."""
+    rows = []
+    for row in json.loads(source.read_text(encoding="utf-8")):
+        said = [turn["value"] for turn in row["conversations"] if turn["from"] in ("human", "gpt")]
+        rows += [{"prompt": one, "completion": other} for one, other in pairwise(said)]
+    _write(made, rows)
+
+
+def _turn_by_turn(source: Path, made: Path) -> None:
+    """Dialogues written out: each answer a row, after all that was said before it."""
+    rows = []
+    for row in json.loads(source.read_text(encoding="utf-8")):
+        said = [turn["value"] for turn in row["conversations"] if turn["from"] in ("human", "gpt")]
+        rows += [{"prompt": "\n".join(said[:at]), "completion": said[at]} for at in range(1, len(said), 2)]
+    _write(made, rows)
+
+
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", encoding="utf-8")
 
@@ -83,6 +130,16 @@ SETS = (
     DataSet("small-fixtures, dolly", "small-fixtures/dolly.json"),
     DataSet("small-fixtures, longform", "small-fixtures/longform_train.json"),
     DataSet("small-fixtures, sharegpt", "small-fixtures/sharegpt-one-conversation.json"),
+    *(
+        DataSet(f"constructed, {name}", file, STORIES, {"overflow": "drop"}, make)
+        for name, file, make in (
+            ("code both ways", "code-alpaca/code_alpaca_2k.json", _code_both_ways),
+            ("French both ways", "raw-text/multilingual-sentences.txt", _translated_both_ways),
+            ("text continued", "raw-text/wiki_demo.txt", _continued),
+            ("utterance pairs", "sharegpt-toolcalls/glaive_toolcall_en_demo.json", _utterance_pairs),
+            ("turn by turn", "sharegpt-toolcalls/glaive_toolcall_en_demo.json", _turn_by_turn),
+        )
+    ),
 )
 
 

@@ -18,7 +18,6 @@ SHAPES: dict[str, dict[str, int]] = {
 }
 EXAMPLES = [(512, 400)] * 4
 """The question of the 16 GB card: micro batch 4 × 512 tokens."""
-T4_LIMIT_GIB = 0.9 * 14.75
 COLUMNS = ("model", "method", "checkpointing", "rehearsed GiB", "measured GiB", "", "eval", "measured", "", "s / s")
 
 
@@ -34,16 +33,21 @@ def cases(tiny: bool) -> list[tuple[str, str, bool]]:
 
 def rehearsed_rows(folder: Path, device: str, precision: str, tiny: bool) -> tuple[list[list[object]], list[str]]:
     """Rows of the table; and the answer for a T4 where NF4 could be measured."""
+    from trimtab.plan.choice import LIMIT_SHARE
+    from trimtab.plan.gpus import GPUS
+    from trimtab.rehearsal.estimator import CUDA_OVERHEAD_BYTES
+
+    limit_gib = (LIMIT_SHARE * GPUS["T4"].memory_bytes - CUDA_OVERHEAD_BYTES) / 2**30
     rows: list[list[object]] = []
     answers = []
     for name, method, checkpointing in cases(tiny):
         row, peak_gib = in_own_process(_case, folder / name, name, method, checkpointing, device, precision)
         rows.append(row)
         if (name, method) == ("7B", "qlora"):
-            fits = "under" if peak_gib < T4_LIMIT_GIB else "over"
+            fits = "under" if peak_gib < limit_gib else "over"
             answers.append(
                 f"7B QLoRA at 4 × 512 tokens, {'with' if checkpointing else 'without'} checkpointing: {peak_gib:.2f} "
-                f"GiB of tensors, {fits} 90 % of a T4 ({T4_LIMIT_GIB:.2f} GiB)"
+                f"GiB of tensors, {fits} what 90 % of a T4 leaves for them ({limit_gib:.2f} GiB)"
             )
     return rows, answers
 

@@ -72,13 +72,14 @@ def train(
     check_output(run_dir, resume=resume)
     tracker_names(settings.training.report_to)
 
-    from trimtab import preflight
+    from trimtab.checks.accepted import accepted_rules
 
-    accepted = preflight.accepted_rules(settings, accept)
+    accepted = accepted_rules(settings, accept)
 
     from trimtab.model.libraries import import_libraries
 
     import_libraries(adapter=settings.adapter is not None)
+    from trimtab import preflight
     from trimtab.model.device import find_device
     from trimtab.report.checked import show_checked
     from trimtab.report.planned import plan_lines
@@ -186,6 +187,9 @@ def plan(
     loaded = config if isinstance(config, LoadedConfig) else load_config(Path(config), overrides)
     notices = list(loaded.notices)
 
+    from trimtab.model.libraries import import_libraries
+
+    import_libraries(adapter=loaded.config.adapter is not None)
     from trimtab import preflight
 
     device, here = preflight.device_for(loaded.config, gpu, devices)
@@ -241,9 +245,15 @@ def check(
         translated = translate_config(source, Path(config), overrides)
         loaded, untranslated = translated.loaded, translated.untranslated
 
+    from trimtab.checks.accepted import accepted_rules
+
+    accepted = accepted_rules(loaded.config, accept)
+
+    from trimtab.model.libraries import import_libraries
+
+    import_libraries(adapter=loaded.config.adapter is not None)
     from trimtab import preflight
 
-    accepted = preflight.accepted_rules(loaded.config, accept)
     device, here = preflight.device_for(loaded.config, gpu, 1)
     seen, lines = preflight.evidence_from_files(loaded, device, here)
     report = preflight.run_all(seen, accepted)

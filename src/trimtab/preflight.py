@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
+from trimtab.checks.base import precision_here
 from trimtab.checks.evidence import Evidence
-from trimtab.checks.manual import all_pages
+from trimtab.checks.rule import Unavailable
 from trimtab.checks.rules import RULES
-from trimtab.checks.runner import check_names, run_checks
+from trimtab.checks.runner import run_checks
+from trimtab.checks.weights import why_not_here
 from trimtab.config import LoadedConfig, RunConfig
 from trimtab.data.prepare import PreparedData
-from trimtab.data.sizing import rough_sizes
+from trimtab.data.sizing import CHARACTERS_PER_TOKEN, rough_sizes
 from trimtab.errors import Blocked, ModelError, OutputError
 from trimtab.model.device import describe, find_device
 from trimtab.model.load import has_tokenizer, longest_position
@@ -30,18 +32,6 @@ from trimtab.train.inputs import prepare_inputs
 
 Lines = list[str]
 """To tell: values that became something else, what was done to data."""
-
-
-def accepted_rules(config: RunConfig, accept: Collection[str]) -> frozenset[str]:
-    """Rules whose findings are let pass, by the command line and by the config.
-
-    Raises:
-        ConfigError: there is no such rule.
-    """
-    ignored = ["all"] if config.checks.ignore == "all" else config.checks.ignore
-    check_names(accept, all_pages(), where="--accept")
-    check_names(ignored, all_pages(), where="checks.ignore")
-    return frozenset((*accept, *ignored))
 
 
 def device_for(config: RunConfig, gpu: str | None, devices: int) -> tuple[Device, torch.device | None]:
@@ -82,7 +72,9 @@ def plan_from_files(loaded: LoadedConfig, device: Device, here: torch.device | N
         else:
             made, more = plan_for(loaded, data, device, here=here)
             return made, lines + more
-    rough = rough_sizes(config.data, seed=config.training.seed, model_max_length=longest_position(config.model))
+    lines.clear()  # what was told of a tokenizer that is not there
+    seed = config.training.seed if config.training.data_seed is None else config.training.data_seed
+    rough = rough_sizes(config.data, seed=seed, model_max_length=longest_position(config.model), notify=lines.append)
     if not len(rough.train_lengths):
         raise ModelError(f"{config.model.name_or_path}: no tokenizer, and the data has no row to estimate tokens from.")
     size = DataSize(
@@ -91,14 +83,22 @@ def plan_from_files(loaded: LoadedConfig, device: Device, here: torch.device | N
         tokens=int(rough.train_lengths.sum()),
         target_tokens=int(rough.train_targets.sum()),
         max_length=rough.max_length,
+        is_estimated=True,
     )
     train, validation = (
         Sizes(rough.train_lengths, rough.train_targets),
         Sizes(rough.validation_lengths, rough.validation_targets),
     )
     made, more = rehearsed_plan(loaded, size, train, validation if len(validation) else None, device, here=here)
-    told = f"{config.model.name_or_path}: no tokenizer is at hand, so tokens are estimated from characters"
-    return made, [told, *more]
+    name = config.model.name_or_path
+    told = [
+        f"{name}: no tokenizer is at hand, so tokens are estimated from characters, {CHARACTERS_PER_TOKEN:g} each "
+        "(as in English prose; Chinese has fewer than one)",
+        *([f"{rough.skipped:,} rows cannot be read, or have no answer, and are left out"] if rough.skipped else []),
+    ]
+    if not Path(name).expanduser().is_dir():
+        told.append(f"{name}: the Hub was not reached, so its shapes are the built-in ones of that model")
+    return made, [*lines, *told, *more]
 
 
 def write_plan(made: Plan, run_dir: RunDir) -> tuple[Path | None, Lines]:
@@ -115,14 +115,20 @@ def write_plan(made: Plan, run_dir: RunDir) -> tuple[Path | None, Lines]:
 
 
 def evidence(
-    loaded: LoadedConfig, made: Plan, data: PreparedData, tokenizer: Any, load_base: Callable[[], Any]
+    loaded: LoadedConfig,
+    made: Plan,
+    data: PreparedData,
+    tokenizer: Any,
+    load_base: Callable[[], Any],
+    *,
+    here: Device | None = None,
 ) -> Evidence:
-    """What the rules look at, of a run that is about to start."""
-    return Evidence(loaded.config, loaded.origins, made, data, tokenizer, load_base)
+    """What the rules look at. Of a run that is about to start, the plan is for the device `here` that runs the base."""
+    return Evidence(loaded.config, loaded.origins, made, data, tokenizer, load_base, here or made.device)
 
 
 def evidence_from_files(loaded: LoadedConfig, device: Device, here: torch.device | None) -> tuple[Evidence, Lines]:
-    """The same of a config alone. For another GPU's plan the base is run here all the same.
+    """The same of a config alone. For another GPU's plan the base is run here all the same, if it is here.
 
     Raises:
         UserError: the model or the data cannot be used.
@@ -130,9 +136,21 @@ def evidence_from_files(loaded: LoadedConfig, device: Device, here: torch.device
     config, lines = loaded.config, Lines()
     tokenizer, data = prepare_inputs(config, lines.append)
     made, more = plan_for(loaded, data, device, here=here)
-    where = here or find_device(use_cpu=config.training.use_cpu)
-    load = cache(lambda: load_model(config, made, where))
-    return evidence(loaded, made, data, tokenizer, load), lines + more
+    if here is not None:
+        load = cache(lambda: load_model(config, made, here))
+        return evidence(loaded, made, data, tokenizer, load), lines + more
+    where = find_device(use_cpu=config.training.use_cpu)
+    this_machine = describe(where, 1)
+
+    @cache
+    def load_here() -> Any:
+        if reason := why_not_here(config.model):
+            raise Unavailable(f"{reason}, and a check for another GPU downloads nothing")
+        value = precision_here(made, this_machine)
+        precision = made.precision.model_copy(update={"value": value})
+        return load_model(config, made.model_copy(update={"precision": precision}), where)
+
+    return evidence(loaded, made, data, tokenizer, load_here, here=this_machine), lines + more
 
 
 def run_all(seen: Evidence, accepted: Collection[str]) -> CheckReport:

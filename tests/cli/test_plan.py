@@ -60,24 +60,52 @@ def test_train_does_what_the_plan_said(world: TinyWorld, tmp_path: Path, capfd: 
     }
 
 
-def test_a_resumed_run_keeps_its_cut(world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def begun(world: TinyWorld, tmp_path: Path) -> Any:
+    """A config whose run is at its first checkpoint."""
+    config = sections(world, tmp_path / "run", num_train_epochs=1, save_steps=1, save_total_limit=9, **AUTO)
+    train(config)
+    (tmp_path / "run" / "verdict.json").unlink()
+    kept = tmp_path / "run" / "checkpoint-1"
+    assert kept.exists(), "the run must leave an early checkpoint to go on from"
+    for path in (tmp_path / "run").glob("checkpoint-*"):
+        if path != kept:
+            shutil.rmtree(path)
+    return config
+
+
+def test_a_resumed_run_keeps_its_cut(begun: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is chosen by memory and time must not be chosen anew on a machine that has more of them."""
     from trimtab.plan import planner
     from trimtab.records import RunDir
 
-    config = sections(world, tmp_path / "run", num_train_epochs=1, save_steps=1, **AUTO)
-    train(config)
-    first = RunDir(tmp_path / "run").read_plan()
-    (tmp_path / "run" / "verdict.json").unlink()
-    for step in range(2, first.total_steps.value + 1):
-        shutil.rmtree(tmp_path / "run" / f"checkpoint-{step}", ignore_errors=True)
-    if not RunDir(tmp_path / "run").checkpoints():
-        pytest.skip("the run was too short to leave an early checkpoint")
-    monkeypatch.setattr(planner.batch, "cuts", lambda *_: [(1, 16), (2, 8)])
-    train(config, resume=True)
-    again = RunDir(tmp_path / "run").read_plan()
+    run = RunDir(begun["training"]["output_dir"])
+    first = run.read_plan()
+    monkeypatch.setattr(planner.batch, "cuts", lambda *_, **__: [(1, 16), (2, 8)])
+    train(begun, resume=True)
+    again = run.read_plan()
     for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "optim"):
         assert getattr(again, name).value == getattr(first, name).value
+
+
+def test_a_resumed_run_takes_the_optimizer_that_is_asked_for(begun: Any) -> None:
+    from trimtab.records import RunDir
+
+    begun["training"]["optim"] = "sgd"
+    train(begun, resume=True, allow_changes=["training.optim"])
+    assert RunDir(begun["training"]["output_dir"]).read_plan().optim.value == "sgd"
+
+
+def test_on_other_processes_the_effective_batch_stays(begun: Any) -> None:
+    from trimtab.config import RunConfig
+    from trimtab.plan.planner import DataSize, plan
+    from trimtab.records import RunDir
+
+    first = RunDir(begun["training"]["output_dir"]).read_plan()
+    twice = first.device.model_copy(update={"processes": 2})
+    size = DataSize(37, 11, 1000, 500, 256)
+    again, _ = plan(RunConfig.model_validate(begun), {}, size, twice, keep=first)
+    assert again.effective_batch_size.value == first.effective_batch_size.value
 
 
 @pytest.mark.parametrize("has_tokenizer", [False, True])

@@ -97,3 +97,41 @@ def test_a_step_never_waits_for_the_device() -> None:
             torch.cuda.set_sync_debug_mode("default")
         telemetry.ready(leave=1)
     assert [reading.step for reading in telemetry.ready(leave=0)] == [6]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_rehearsed_peak_is_the_allocators(method: str, checkpointing: bool, tmp_path: Path) -> None:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from trimtab.config import RunConfig
+    from trimtab.rehearsal.reality import measure
+    from trimtab.rehearsal.rehearse import Rehearsal
+
+    shape = llama_config(
+        hidden_size=1024, intermediate_size=2816, num_hidden_layers=6, num_attention_heads=16, vocab_size=32_000
+    )
+    LlamaForCausalLM(shape).save_pretrained(tmp_path)
+    config = RunConfig.model_validate(
+        {
+            "model": {"name_or_path": str(tmp_path)},
+            "data": {"train": "none"},
+            "adapter": None if method == "full" else {"r": 8},
+        }
+    )
+    examples = [(512, 400)] * 4
+    precision = "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"
+    rehearsal = Rehearsal(config, precision=precision, optim="adamw_torch_fused", packing=True, on_cpu=False)
+    rehearsed = rehearsal.step(examples, checkpointing=checkpointing, accumulates=True)
+    real = measure(
+        config,
+        examples,
+        precision=precision,
+        optim="adamw_torch_fused",
+        packing=True,
+        checkpointing=checkpointing,
+        accumulates=True,
+        device=torch.device("cuda"),
+    )
+    assert rehearsed.peak_bytes == pytest.approx(real.step_peak_bytes, rel=0.05)

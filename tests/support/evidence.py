@@ -14,6 +14,7 @@ def evidence(config: Mapping[str, Any], folder: Path, *, device: Any = None) -> 
     records.Device to plan for; this machine's CPU if not given."""
     import torch
 
+    from trimtab.checks.base import precision_here
     from trimtab.checks.evidence import Evidence
     from trimtab.config import load_config
     from trimtab.model.device import describe
@@ -24,8 +25,19 @@ def evidence(config: Mapping[str, Any], folder: Path, *, device: Any = None) -> 
     loaded = load_config(write_config(folder / "config.yaml", config))
     tokenizer, data = prepare_inputs(loaded.config, lambda line: None)
     here = torch.device("cpu")
-    made, _ = plan(loaded.config, loaded.origins, data_size(data), device or describe(here, 1))
-    return Evidence(loaded.config, loaded.origins, made, data, tokenizer, lambda: load_model(loaded.config, made, here))
+    this_machine = describe(here, 1)
+    made, _ = plan(loaded.config, loaded.origins, data_size(data), device or this_machine)
+    value = precision_here(made, this_machine)
+    loads = made.model_copy(update={"precision": made.precision.model_copy(update={"value": value})})
+    return Evidence(
+        loaded.config,
+        loaded.origins,
+        made,
+        data,
+        tokenizer,
+        lambda: load_model(loaded.config, loads, here),
+        this_machine,
+    )
 
 
 def judge(rule: Any, config: Mapping[str, Any], folder: Path, **options: Any) -> Any:

@@ -7,6 +7,7 @@ attention and the random state are put back after each measurement.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,13 @@ from trimtab.train.precision import Precision
 
 if TYPE_CHECKING:
     from trimtab.checks.evidence import Evidence
-    from trimtab.records import Device
+    from trimtab.records import Device, Plan
 
-SECONDS = 10.0
-"""Of arithmetic, for each rule that asks. There are two, and a run of an hour should not wait longer for a look."""
-CPU_FLOPS = 50e9
-"""What two cores reach in products of small matrices: 40 to 80 GFLOP/s measured here; more cores reach more."""
+SECONDS = 6.0
+"""Of arithmetic, for each rule that asks. There are three, and a run of an hour should not wait longer for a look than
+the 20 seconds that they take together."""
+CORE_FLOPS = 25e9
+"""What a core reaches in products of small matrices: two reached 40 to 80 GFLOP/s here."""
 GPU_FLOPS = 20e12
 """Where the data sheet is not known. A T4 reaches about this in fp16; anything newer is faster."""
 GPU_SHARE = 0.3
@@ -56,7 +58,7 @@ class BaseModelLosses:
     @cached_property
     def affordable_tokens(self) -> int:
         """Tokens that one rule may have read: `SECONDS` of arithmetic at 2 operations a parameter and token."""
-        return int(SECONDS * flops_per_second(self._seen.device) / (2 * self._parameters))
+        return int(SECONDS * flops_per_second(self._seen.here) / (2 * self._parameters))
 
     @property
     def longest_tokens(self) -> int:
@@ -120,7 +122,7 @@ class BaseModelLosses:
 
     @cached_property
     def _precision(self) -> Precision:
-        return Precision.named(self._seen.plan.precision.value, self._device)
+        return Precision.named(precision_here(self._seen.plan, self._seen.here), self._device)
 
     @cached_property
     def _fit(self) -> Fit:
@@ -159,8 +161,24 @@ class BaseModelLosses:
 def flops_per_second(device: Device) -> float:
     """What a forward pass on this device can be counted on to reach."""
     if device.kind == "cpu":
-        return CPU_FLOPS
+        return CORE_FLOPS * cores()
     return device.tflops * 1e12 * GPU_SHARE if device.tflops else GPU_FLOPS
+
+
+def cores() -> int:
+    """CPU cores that PyTorch may use: a container or torchrun may leave it fewer than the machine has."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, torch.get_num_threads()))
+
+
+def precision_here(plan: Plan, here: Device) -> str:
+    """What the base is kept and computed in for the checks: the plan's precision, where the plan is for this device or
+    this device computes in it; else fp32, which every device does."""
+    asked = plan.precision.value
+    if here == plan.device:
+        return asked
+    native = here.native_bf16 if asked == "bf16" else here.kind != "cpu"
+    return asked if native else "fp32"
 
 
 def _batches(order: Sequence[int], examples: Sequence[Example]) -> Iterator[list[int]]:

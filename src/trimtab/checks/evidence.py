@@ -33,6 +33,8 @@ class Evidence:
     """The transformers tokenizer; its chat template is the one that rendered the data."""
     load_model: Callable[[], Any]
     """The base on its device as `train` loads it, adapter on (untrained, it changes nothing); once, then the same."""
+    here: Device
+    """The device that `load_model` loads to. The plan's own, unless the plan is for another machine's GPU."""
 
     @property
     def device(self) -> Device:

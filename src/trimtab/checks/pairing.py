@@ -18,6 +18,15 @@ CLEAR = 1.5
 of the answers of eleven healthy sets point at some question; shuffled, at most 1.3 % of those at their own."""
 WORDS_TO_POINT = 2
 """Shared words, each as rare as can be, that pointing takes at least: one could be chance."""
+CONTAINED = 0.8
+"""Share of an answer's words from which on another's question is taken to quote it: a guess; a quote has all of them.
+Conversations written out turn by turn quote each answer in the next row's history."""
+MADE_OF = 0.5
+"""Share of such a question's telling words that are the answer's, from which on it is made of the answer: sentences
+translated in both directions, texts continued piece by piece, dialogues cut into pairs. There answers are of the
+questions' own kind, and the words that they share with one say nothing. A guess."""
+QUOTES_SOUGHT = 8
+"""Questions, of those that share most with an answer, that are looked at for quotes of it."""
 
 _WORD = re.compile(r"\w+")
 _FIRST_IDEOGRAPH = 0x2E80
@@ -65,11 +74,13 @@ def astray(partner_N: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def point(questions: Sequence[str], answers: Sequence[str]) -> Pointing:
     """Scores are the summed rarity (log of questions per question that has the word) of shared words, over the square
-    root of the question's own sum, so that a long question does not draw every answer."""
+    root of the question's own sum, so that a long question does not draw every answer. Another's question that quotes
+    the answer is no question to it and is left out, and so is an answer that another's question is made of."""
     count = len(questions)
+    words_N = [words(question) for question in questions]
     places: dict[str, list[int]] = {}
-    for index, question in enumerate(questions):
-        for word in words(question):
+    for index, asked in enumerate(words_N):
+        for word in asked:
             places.setdefault(word, []).append(index)
     telling = {word: np.array(at) for word, at in places.items() if len(at) <= max(2, COMMON * count)}
     rarity = {word: math.log(count / len(at)) if len(at) < count else 0.0 for word, at in telling.items()}
@@ -79,20 +90,31 @@ def point(questions: Sequence[str], answers: Sequence[str]) -> Pointing:
     target_N, nearest_N, excess_N = np.full(count, -1), np.full(count, -1), np.zeros(count)
     least = WORDS_TO_POINT * math.log(max(2, count))
     for index, answer in enumerate(answers):
+        said = words(answer)
         shared_N = np.zeros(count)
-        for word in words(answer):
-            if word in telling:
-                shared_N[telling[word]] += rarity[word]
+        for word in said & telling.keys():
+            shared_N[telling[word]] += rarity[word]
+        quoting = [
+            int(at)
+            for at in np.argpartition(-shared_N, min(QUOTES_SOUGHT, count) - 1)[:QUOTES_SOUGHT]
+            if at != index and shared_N[at] > 0 and len(words_N[at] & said) >= CONTAINED * len(said)
+        ]
+        is_quoted_whole = any(_made_of(words_N[at] & telling.keys(), said) for at in quoting)
+        shared_N[quoting] = 0.0
         score_N = shared_N / np.sqrt(sizes_N)
-        excess_N[index] = score_N[index] - score_N.mean()
-        if count > 1:
+        if count > 1 and not is_quoted_whole:
             second, first = np.argpartition(score_N, -2)[-2:]
             first, second = (first, second) if score_N[first] >= score_N[second] else (second, first)
             if shared_N[first] > 0:
                 nearest_N[index] = first
             if shared_N[first] >= least and score_N[first] >= CLEAR * score_N[second]:
                 target_N[index] = first
+        excess_N[index] = score_N[index] - score_N.mean()
     return Pointing(target_N, nearest_N, excess_N)
+
+
+def _made_of(telling: set[str], said: set[str]) -> bool:
+    return len(telling & said) >= MADE_OF * len(telling)
 
 
 def words(text: str) -> set[str]:

@@ -36,6 +36,20 @@ def twin_names(pairs: Pairs) -> str:
     return shown + (", …" if pairs.count > _NAMED else "")
 
 
+def rows_have(count: int, singular: str = "row has", plural: str = "rows have") -> str:
+    """ "1 row has", "2 rows have" """
+    return f"{count:,} {singular if count == 1 else plural}"
+
+
+def longer_max_length(seen: Evidence, enough: int) -> str:
+    """What to set that a length of `enough` tokens fits: "data.max_length: 1894", or the model's positions where these
+    are fewer; "" where max_length cannot be raised, or need not be."""
+    max_length = seen.data.report.max_length
+    positions = getattr(seen.architecture, "max_position_embeddings", None)
+    best = enough if positions is None else min(enough, positions)
+    return f"data.max_length: {best}" if best > max_length else ""
+
+
 def by_share(count: int, total: int, *, warns_from: float) -> Severity:
     """Worth knowing below a share of the rows, a warning from there on."""
     return Severity.WARNS if total and count / total >= warns_from else Severity.NOTES

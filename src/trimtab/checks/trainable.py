@@ -31,7 +31,8 @@ def trainable(seen: Evidence) -> Trainable:
     """What would learn under the config's adapter, or everything.
 
     Raises:
-        Unavailable: the architecture cannot be built without its weights, or its adapter cannot be put on it.
+        Unavailable: the architecture cannot be built without its weights.
+        ModelError: its adapter cannot be put on it.
     """
     from trimtab.model.adapter import add_adapter, train_everything
 
@@ -39,11 +40,8 @@ def trainable(seen: Evidence) -> Trainable:
     if adapter is None:
         model = train_everything(skeleton)
     else:
-        try:
-            # The first weights need a device; how many there are does not depend on them.
-            model = add_adapter(skeleton, adapter.model_copy(update={"init_lora_weights": True}), seed=0)
-        except ModelError as error:
-            raise Unavailable(str(error).splitlines()[0]) from None
+        # The first weights need a device; how many there are does not depend on them.
+        model = add_adapter(skeleton, adapter.model_copy(update={"init_lora_weights": True}), seed=0)
     return Trainable(
         learning=sum(p.numel() for p in model.parameters() if p.requires_grad),
         total=sum(p.numel() for p in model.parameters()),
@@ -76,10 +74,13 @@ class OnDisk:
 def on_disk(seen: Evidence) -> OnDisk:
     """
     Raises:
-        Unavailable: see `trainable`.
+        Unavailable: the architecture cannot be built without its weights, or its adapter cannot be put on it.
     """
     training, plan = seen.config.training, seen.plan
-    learning = trainable(seen).learning
+    try:
+        learning = trainable(seen).learning
+    except ModelError as error:
+        raise Unavailable(str(error).splitlines()[0]) from None
     optim = plan.optim.value
     moments = next((size for name, size in OPTIMIZER_BYTES.items() if name in optim), ADAMW_BYTES)
     saves = len(plan.eval_points.value if training.save_strategy == "best" else plan.save_points.value)
@@ -89,8 +90,3 @@ def on_disk(seen: Evidence) -> OnDisk:
         checkpoints=min(saves, saves if training.save_total_limit is None else training.save_total_limit),
         saves=saves,
     )
-
-
-def size(count: float) -> str:
-    """ "3.1 GiB", "12 MiB"."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -22,6 +22,8 @@ SLICE_BYTES = 16 * 2**20
 """Read at a time. Larger was no faster here."""
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLED = ("pytorch_model*.bin", "model*.pt", "consolidated*.pt*")
+PICKLED_ON_HUB = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 _BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 _FP8_EXPONENT_AND_MANTISSA = 0x7F
@@ -106,29 +108,83 @@ class WeightFiles:
         return near[0] if len(near) == 1 else None
 
 
+class Unreadable(Unavailable):
+    """What lies here is all there is, and no run can load it."""
+
+    def __init__(self, value: str, evidence: str, fix: str) -> None:
+        super().__init__(f"{value}: {evidence}")
+        self.value = value
+        self.evidence = evidence
+        self.fix = fix
+
+
 def open_weights(model: ModelConfig) -> WeightFiles:
     """The safetensors files that `from_pretrained` would read.
 
     Raises:
-        Unavailable: they are not on this machine, or not whole.
+        Unreadable: a folder has none of them or not all, or one of them is damaged.
+        Unavailable: a Hub model's are not on this machine.
     """
     folder = Path(model.name_or_path).expanduser()
     paths = _local(folder) if folder.is_dir() else _cached(model)
+    for path in paths:
+        try:
+            with _open(path) as file:
+                file.keys()
+        except Exception as error:  # safetensors raises its own kinds for a header that is cut or damaged
+            raise _damaged(path, str(error)) from None
+    return WeightFiles(paths)
+
+
+def why_not_here(model: ModelConfig) -> str | None:
+    """Why loading the base would first download it; None if it lies on this machine, whole or not."""
+    if Path(model.name_or_path).expanduser().is_dir():
+        return None
     try:
-        return WeightFiles(paths)
-    except Exception as error:  # safetensors raises its own kinds for a header that is cut or damaged
-        raise Unavailable(f"the weight files of {model.name_or_path} cannot be read: {error}") from None
+        _cached(model)
+    except Unreadable:
+        return None
+    except Unavailable as reason:
+        return str(reason)
+    return None
 
 
 def _local(folder: Path) -> list[Path]:
+    if _names_other_files(folder):
+        raise Unavailable(f"{folder} names its weights in a way of its own, which is left to loading")
     if (folder / SINGLE).exists():
         return [folder / SINGLE]
     if not (folder / INDEX).exists():
-        raise Unavailable(f"{folder} holds no {SINGLE}")
+        if pickled := sorted(path.name for ending in PICKLED for path in folder.glob(ending)):
+            raise Unreadable(
+                "only pickled weights",
+                f"{folder} holds {', '.join(pickled[:3])} and no {SINGLE}; a pickle can run any code when it is opened",
+                "convert them once: AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)",
+            )
+        raise Unreadable(
+            "no weights",
+            f"{folder} holds no {SINGLE} and no {INDEX}",
+            f"finish the download, or name the folder that {SINGLE} is in",
+        )
     paths = [folder / name for name in _shards(folder / INDEX)]
     if missing := [path.name for path in paths if not path.exists()]:
-        raise Unavailable(f"{folder}: {len(missing)} of {len(paths)} weight files are missing ({missing[0]} …)")
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise Unreadable(
+            f"{len(missing)} of {len(paths)} weight files are missing",
+            f"{INDEX} names {', '.join(missing[:3])}{more}: not in {folder}",
+            "finish the download of the missing files",
+        )
     return paths
+
+
+def _names_other_files(folder: Path) -> bool:
+    """transformers also follows a name in config.json, and an adapter's to its base."""
+    if (folder / "adapter_config.json").exists():
+        return True
+    try:
+        return "transformers_weights" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _cached(model: ModelConfig) -> list[Path]:
@@ -137,6 +193,11 @@ def _cached(model: ModelConfig) -> list[Path]:
     names = [SINGLE] if index is None else _shards(index)
     paths = [path for name in names if (path := _in_cache(model, name)) is not None]
     if len(paths) < len(names):
+        if not paths and any(_in_cache(model, name) for name in PICKLED_ON_HUB):
+            raise Unavailable(
+                f"the weights of {model.name_or_path} on this machine are pickled ({PICKLED_ON_HUB[0]}), and only "
+                "safetensors are read"
+            )
         raise Unavailable(
             f"the weights of {model.name_or_path} are not on this machine yet ({len(paths)} of {len(names)} files)"
         )
@@ -154,8 +215,16 @@ def _in_cache(model: ModelConfig, file: str) -> Path | None:
 
 
 def _shards(index: Path) -> list[str]:
-    named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    return sorted(set(named.values()))
+    try:
+        return sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _damaged(index, f"{type(error).__name__}: {error}") from None
+
+
+def _damaged(path: Path, why: str) -> Unreadable:
+    return Unreadable(
+        f"{path.name} cannot be read", f"{why} ({path.stat().st_size:,} bytes in {path.parent})", "download it again"
+    )
 
 
 def _open(path: Path) -> Any:

@@ -78,6 +78,8 @@ def plan(
 
     result = api.plan(config, overrides or (), gpu=gpu, devices=devices)
     if as_json:
+        for line in result.notices:
+            _say(line)
         print(result.plan.model_dump_json(indent=2))
     else:
         from trimtab.report.plan_page import plan_page
@@ -110,7 +112,10 @@ def check(
     from trimtab import api
 
     result = api.check(config, overrides or (), source=source, accept=accept or (), gpu=gpu, show=show)
+    untranslated = [f"not translated: {line}" for line in result.untranslated]
     if as_json:
+        for line in (*result.notices, *untranslated):
+            _say(line)
         print(result.report.model_dump_json(indent=2))
         raise typer.Exit(result.exit_status)
     from trimtab.report.checked import show_checked
@@ -118,7 +123,7 @@ def check(
     from trimtab.report.speak import say
 
     console = _console()
-    say(console, [*result.notices, *(f"not translated: {line}" for line in result.untranslated)])
+    say(console, [*result.notices, *untranslated])
     show_checked(console, result.report)
     show_rows(console, result.rows)
     raise typer.Exit(result.exit_status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,28 +29,36 @@ class RoughSizes:
     validation_lengths: NDArray[np.int64]
     validation_targets: NDArray[np.int64]
     max_length: int
+    skipped: int
+    """Rows that cannot be read, or that nothing can be learnt from."""
 
 
-def rough_sizes(config: DataConfig, *, seed: int, model_max_length: int | None) -> RoughSizes:
+def rough_sizes(
+    config: DataConfig, *, seed: int, model_max_length: int | None, notify: Callable[[str], None]
+) -> RoughSizes:
     """Every row is read, none tokenised.
 
     Raises:
         DataError: there is no such data, or its columns fit no format.
     """
-    inputs = resolve_inputs(config, lambda line: None)
+    inputs = resolve_inputs(config, notify)
     limit, _ = limit_of(config.max_length, model_max_length)
     lengths: list[int] = []
     targets: list[int] = []
     sources: list[int] = []
+    skipped = 0
     for index, source in enumerate(inputs.sources):
         for _, value in source.rows():
-            if isinstance(value, RowProblem):
-                continue
             try:
+                if isinstance(value, RowProblem):
+                    raise value
                 context, answer = _tokens(parse_row(value, inputs.layouts[index]))
             except (RowProblem, RowDropped):
+                skipped += 1
                 continue
-            if answer and context < limit:
+            is_dropped = config.overflow == "drop" and context + answer > limit
+            skipped += is_dropped or not answer or context >= limit
+            if answer and context < limit and not is_dropped:
                 lengths.append(min(limit, context + answer))
                 targets.append(min(limit, context + answer) - context)
                 sources.append(index)
@@ -65,6 +74,7 @@ def rough_sizes(config: DataConfig, *, seed: int, model_max_length: int | None) 
         all_lengths[is_validation],
         all_targets[is_validation],
         int(all_lengths.max(initial=2)),
+        skipped,
     )
 
 

@@ -42,12 +42,23 @@ def describe(device: torch.device, processes: int) -> Device:
         return Device(
             kind="cpu",
             name=_cpu_name(),
-            memory_bytes=_ram_bytes(),
+            memory_bytes=_ram_bytes() // _processes_here(processes),
             native_bf16=_cpu_has_bf16(),
             processes=processes,
         )
     kind = "mps" if device.type == "mps" else "xpu"
-    return Device(kind=kind, name=device.type.upper(), memory_bytes=_ram_bytes(), native_bf16=True, processes=processes)
+    return Device(
+        kind=kind,
+        name=device.type.upper(),
+        memory_bytes=_ram_bytes() // _processes_here(processes),
+        native_bf16=True,
+        processes=processes,
+    )
+
+
+def _processes_here(processes: int) -> int:
+    """How many of a run's processes share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", processes))
 
 
 def _cpu_name() -> str:

@@ -91,7 +91,8 @@ def load_config(model: ModelConfig, *, or_known: bool = False) -> Any:
                 model.name_or_path, revision=model.revision, trust_remote_code=model.trust_remote_code
             )
     except Exception as error:
-        if or_known and (known := well_known_config(model.name_or_path)) is not None:
+        is_local = Path(model.name_or_path).expanduser().is_dir()
+        if or_known and not is_local and (known := well_known_config(model.name_or_path)) is not None:
             return known
         raise ModelError(f"{model.name_or_path}: no model config could be loaded ({_first_line(error)}).") from None
 

@@ -30,7 +30,7 @@ def epochs(examples: int, asked: float) -> list[str]:
         else (f"epochs: one is usual from {MANY_EXAMPLES:,} examples on")
     )
     if asked > MOST_EPOCHS:
-        line += f"; in {asked:g} a model learns them by heart and the validation loss rises (the best weights are kept)"
+        line += f"; in {asked:g} a model often learns them by heart, and the validation loss rises: watch it"
     elif examples >= MANY_EXAMPLES and asked > 1:
         line += f"; {asked:g} cost {asked:g} times as much"
     elif examples < FEW_EXAMPLES:

@@ -11,15 +11,17 @@ fine-tuning (Schulman et al., "LoRA Without Regret", 2025)."""
 USUAL_MICRO_BATCH = 4
 
 
-def cuts(micro_asked: int | str, accumulation_asked: int | str, processes: int) -> list[tuple[int, int]]:
+def cuts(
+    micro_asked: int | str, accumulation_asked: int | str, processes: int, *, wanted: int = USUAL_EFFECTIVE_BATCH
+) -> list[tuple[int, int]]:
     """(sequences per forward, forwards per step) on each process: every way of making the same effective batch, the
-    usual one first. What is "auto" makes up the usual effective batch."""
+    usual one first. What is "auto" makes it up to `wanted`."""
     if micro_asked != "auto" and accumulation_asked != "auto":
         return [(int(micro_asked), int(accumulation_asked))]
     if micro_asked != "auto":
         micro = int(micro_asked)
-        return [(micro, max(1, math.ceil(USUAL_EFFECTIVE_BATCH / (micro * processes))))]
-    each = max(1, USUAL_EFFECTIVE_BATCH // processes)
+        return [(micro, max(1, math.ceil(wanted / (micro * processes))))]
+    each = max(1, wanted // processes)
     if accumulation_asked != "auto":
         times = int(accumulation_asked)
         return [(max(1, min(USUAL_MICRO_BATCH, each // times)), times)]

@@ -40,7 +40,8 @@ class Settled:
     """What the plan has decided before it asks what a cut needs."""
 
     effective: int
-    epochs: float
+    total_steps: int
+    steps_per_epoch: int
     seed: int
     """Of the order of the examples."""
     precision: str
@@ -56,6 +57,9 @@ class Rehearser(Protocol):
 
     def weigh(self, cut: Cut) -> Weighed:
         """Memory and time of a cut, close enough to compare."""
+
+    def confirm(self, weighed: Weighed) -> Weighed:
+        """The same with the memory of the cut's own rehearsal."""
 
     def eval_batch_fits(self, cut: Cut, size: int) -> bool:
         """Whether an evaluation batch of this size stays under the limit."""
@@ -75,26 +79,34 @@ def choose(
     """Everything that was weighed, the chosen one first.
 
     `cuts` are (micro batch, accumulation). `optims` are tried in order: a later one only if nothing fits with those
-    before. `checkpointing` None leaves it open: it is weighed once some cut does not fit without it.
+    before. `checkpointing` None leaves it open: it is weighed once some cut does not fit without it. What would be
+    chosen is rehearsed as it is; where it turns out not to fit, the next one is.
     """
     weighed: list[Weighed] = []
     for optim in optims:
         for with_checkpointing in (False, True) if checkpointing is None else (checkpointing,):
             weighed += [by.weigh(Cut(micro, times, with_checkpointing, optim)) for micro, times in cuts]
-            if all(one.fits for one in weighed):
-                break
-        if any(one.fits for one in weighed):
-            break
-    best = _best(weighed)
-    return [best, *(one for one in weighed if one is not best)]
+            if all(one.fits for one in weighed) and (found := _confirmed(weighed, by)):
+                return found
+        if found := _confirmed(weighed, by):
+            return found
+    return _first(min(weighed, key=lambda one: one.needed_bytes), weighed)
 
 
-def _best(weighed: Sequence[Weighed]) -> Weighed:
-    fitting = [one for one in weighed if one.fits]
-    if not fitting:
-        return min(weighed, key=lambda one: one.needed_bytes)
-    quickest = min(one.step_seconds for one in fitting)
-    return min(
-        (one for one in fitting if one.step_seconds <= NO_SLOWER * quickest),
-        key=lambda one: (one.needed_bytes, one.step_seconds),
-    )
+def _confirmed(weighed: list[Weighed], by: Rehearser) -> list[Weighed] | None:
+    """With the best of those that fit first, its own rehearsal in the place of the comparison; None if none does."""
+    while fitting := [one for one in weighed if one.fits]:
+        quickest = min(one.step_seconds for one in fitting)
+        best = min(
+            (one for one in fitting if one.step_seconds <= NO_SLOWER * quickest),
+            key=lambda one: (one.needed_bytes, one.step_seconds),
+        )
+        exact = by.confirm(best)
+        weighed[weighed.index(best)] = exact
+        if exact.fits:
+            return _first(exact, weighed)
+    return None
+
+
+def _first(chosen: Weighed, weighed: Sequence[Weighed]) -> list[Weighed]:
+    return [chosen, *(one for one in weighed if one is not chosen)]

@@ -11,6 +11,7 @@ from trimtab.plan import advice, arithmetic, batch, horizon, learning_rate, look
 from trimtab.plan.choice import Cut, MakeRehearser, Settled, Weighed, choose
 from trimtab.plan.schedule import schedule
 from trimtab.records import Alternative, Decision, Device, Plan
+from trimtab.records.units import memory_size
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class DataSize:
     tokens: int
     target_tokens: int
     max_length: int
+    is_estimated: bool = False
+    """By characters, without a tokenizer."""
 
 
 def plan(
@@ -54,11 +57,16 @@ def plan(
         return Decision(value=value, unit=unit, reason=reason, source="derived")
 
     def measured(value: Any, unit: str) -> Decision[Any]:
+        if data.is_estimated:
+            return Decision(value=value, unit=unit, reason="estimated from the rows' characters", source="derived")
         return Decision(value=value, unit=unit, reason="counted in the prepared data", source="data")
 
     # 1. The batch: sequences per forward × forwards per update × processes.
-    cuts = batch.cuts(training.per_device_train_batch_size, training.gradient_accumulation_steps, device.processes)
-    if keep is not None and len(cuts) > 1:
+    wanted = batch.USUAL_EFFECTIVE_BATCH if keep is None else keep.effective_batch_size.value
+    cuts = batch.cuts(
+        training.per_device_train_batch_size, training.gradient_accumulation_steps, device.processes, wanted=wanted
+    )
+    if keep is not None and len(cuts) > 1 and keep.processes.value == device.processes:
         cuts = [(keep.per_device_train_batch_size.value, keep.gradient_accumulation_steps.value)]
     effective = cuts[0][0] * cuts[0][1] * device.processes
     to_usual = f"towards the usual effective batch of {batch.USUAL_EFFECTIVE_BATCH}"
@@ -104,7 +112,7 @@ def plan(
     if training.optim == "auto" and device.kind == "cuda" and config.adapter is None:
         optims.append("adamw_8bit")
     if keep is not None:
-        optims = [keep.optim.value]
+        optims = [keep.optim.value] if training.optim == "auto" else optims
         checkpointing = keep.gradient_checkpointing.value if checkpointing is None else checkpointing
     packing = config.data.packing == "auto"
     weighed: list[Weighed] = []
@@ -112,7 +120,7 @@ def plan(
     rehearser = None
     if rehearse is not None:
         seed = training.seed if training.data_seed is None else training.data_seed
-        settled = Settled(effective, epochs.value, seed, precision.value, optims[0], packing, len(cuts) > 1)
+        settled = Settled(effective, total, per_epoch, seed, precision.value, optims[0], packing, len(cuts) > 1)
         rehearser = rehearse(settled)
         weighed = choose(cuts, optims, checkpointing, rehearser)
         cut = weighed[0].cut
@@ -142,7 +150,7 @@ def plan(
         per_device_train_batch_size=derived(cut.micro, "sequences", why or to_usual)
         if training.per_device_train_batch_size == "auto"
         else asked("per_device_train_batch_size", cut.micro, "sequences"),
-        gradient_accumulation_steps=derived(cut.accumulation, "micro batches", to_usual)
+        gradient_accumulation_steps=derived(cut.accumulation, "micro batches", why or to_usual)
         if training.gradient_accumulation_steps == "auto"
         else asked("gradient_accumulation_steps", cut.accumulation, "micro batches"),
         processes=Decision(value=device.processes, unit="processes", reason="as launched", source="device"),
@@ -186,7 +194,11 @@ def plan(
             for one in weighed
         ),
         advice=(
-            *([] if training.max_steps > 0 else advice.shortcuts(data.examples, effective, epochs.value, total)),
+            *(
+                []
+                if training.max_steps > 0 or training.dataloader_drop_last
+                else advice.shortcuts(data.examples, effective, epochs.value, total)
+            ),
             *advice.epochs(data.examples, epochs.value),
             *advice.learning_rate(config, peak.value),
         ),
@@ -218,7 +230,8 @@ def _why(weighed: list[Weighed], keep: Plan | None, device: Device) -> str:
     if not weighed:
         return ""
     if not weighed[0].fits:
-        return f"needs the least memory of {len(weighed)} ways, and still more than 90 % of {device.name}"
+        least = f"needs the least memory of {len(weighed)} ways" if len(weighed) > 1 else "is the only way"
+        return f"{least}, and needs more than 90 % of {device.name} all the same"
     if len(weighed) == 1:
         return f"fits {device.name}"
     return f"the quickest of {len(weighed)} ways to do the same step under 90 % of the memory ({device.name})"
@@ -230,16 +243,13 @@ def _why_checkpointing(weighed: list[Weighed], keep: Plan | None, device: Device
     if not weighed:
         return "costs about half as much compute again for LoRA; turn it on where memory runs out"
     chosen = weighed[0]
+    if not chosen.fits:
+        return f"nothing that was weighed fits {device.name}, with it or without"
     without = [one for one in weighed if not one.cut.checkpointing]
     if not chosen.cut.checkpointing:
         return f"the run fits {device.name} without it, and it would cost compute"
     least = min(without, key=lambda one: one.needed_bytes)
     if not least.fits:
-        return f"without it the run needs at least {_gib(least.needed_bytes)}, and {device.name} has 90 % of " + _gib(
-            device.memory_bytes
-        )
+        needed, there = memory_size(least.needed_bytes), memory_size(device.memory_bytes)
+        return f"without it the run needs at least {needed}, and {device.name} has 90 % of {there}"
     return "with it larger micro batches fit, and these are quicker here"
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from trimtab.config import RunConfig
@@ -17,6 +17,7 @@ from trimtab.rehearsal.recorder import HELD, Reading, Work
 from trimtab.rehearsal.rehearse import Refused, Rehearsal
 from trimtab.rehearsal.shapes import Shapes, Sizes, evaluation_shapes, training_shapes
 from trimtab.rehearsal.speed import Speed
+from trimtab.rehearsal.terms import GROWING
 
 CUDA_OVERHEAD_BYTES = int(0.6 * 2**30)
 """CUDA context with PyTorch's kernels (0.3–0.5 GiB), cuBLAS workspaces, blocks the allocator cannot use. Guess until
@@ -24,7 +25,7 @@ measured with bench/gpu."""
 
 
 LITTLE_TRAINED = 0.05
-"""Share of the weights below which gradients are too small to tell cuts apart by when they are there."""
+"""Share of the weights below which it hardly matters whether gradients are there: all cuts are rehearsed alike."""
 
 
 class Estimator:
@@ -51,26 +52,31 @@ class Estimator:
         self._timing = timing
         self._rehearsals: dict[str, Rehearsal | Arithmetic] = {}
         self._shapes_of: dict[int, Shapes] = {}
-        self._updates: dict[str, Mapping[Work, int]] = {}
-        self._readings: dict[tuple[Cut, tuple[tuple[int, int], ...]], Reading] = {}
+        self._readings: dict[tuple[str, bool, bool, object], Reading] = {}
         self.remarks: list[str] = []
 
     # ── what the planner asks ────────────────────────────────────────────────────────────────────────────────
 
     def weigh(self, cut: Cut) -> Weighed:
-        """From one rehearsal of the largest micro batch of all cuts: what it keeps beyond what it began with, and the
-        work it does, shrink with the tokens. `estimate` rehearses what is chosen as it is."""
+        """From one rehearsal of the largest micro batch of all cuts: its activations and logits, and the work it does,
+        shrink with the tokens; what has to do with weights stays."""
         shapes = self._shapes(cut.micro)
         largest, reading = self._largest(cut)
         held = self._on_one_device(reading.terms, cut)
-        kept = reading.peak_bytes - reading.held_bytes
-        needed = sum(held.values()) - kept + round(kept * shapes.worst_tokens / largest.worst_tokens)
+        growing = sum(size for term, size in held.items() if term in GROWING)
+        needed = sum(held.values()) - growing + round(growing * shapes.worst_tokens / largest.worst_tokens)
         update = Counter(self._update(cut))
         scale = shapes.mean_tokens / largest.worst_tokens
         seconds = shapes.count * self._choosing.seconds(reading.work - update, scale=scale)
         seconds += self._choosing.seconds(update)
         needed += self.overhead_bytes
         return Weighed(cut, needed, seconds, needed <= self.limit_bytes)
+
+    def confirm(self, weighed: Weighed) -> Weighed:
+        cut = weighed.cut
+        reading = self._reading(cut, self._shapes(cut.micro).worst)
+        needed = sum(self._on_one_device(reading.terms, cut).values()) + self.overhead_bytes
+        return Weighed(cut, needed, weighed.step_seconds, needed <= self.limit_bytes)
 
     def eval_batch_fits(self, cut: Cut, size: int) -> bool:
         reading = self._evaluation(cut, size)
@@ -143,7 +149,8 @@ class Estimator:
                 effective=self.settled.effective,
                 micro=micro,
                 processes=self.device.processes,
-                epochs=self.settled.epochs,
+                total_steps=self.settled.total_steps,
+                steps_per_epoch=self.settled.steps_per_epoch,
                 seed=self.settled.seed,
                 padded=self._is_padded,
             )
@@ -162,38 +169,43 @@ class Estimator:
         micro = cut.micro
         if self.settled.several_cuts:
             micro = max(micro, self.settled.effective // self.device.processes)
-        total, trained = self._rehearsal(cut.optim).parameters
-        if trained < LITTLE_TRAINED * total:
-            cut = Cut(cut.micro, max(2, cut.accumulation), cut.checkpointing, cut.optim)
         shapes = self._shapes(micro)
         return shapes, self._reading(cut, shapes.worst)
 
     def _reading(self, cut: Cut, examples: tuple[tuple[int, int], ...]) -> Reading:
-        same = Cut(0, 2 if cut.accumulation > 1 else 1, cut.checkpointing, cut.optim)
-        if (same, examples) not in self._readings:
-            rehearsal = self._rehearsal(cut.optim)
-            accumulates = cut.accumulation > 1
-            try:
-                reading = rehearsal.step(examples, checkpointing=cut.checkpointing, accumulates=accumulates)
-            except Refused as refusal:
-                rehearsal = self._fall_back(cut.optim, refusal)
-                reading = rehearsal.step(examples, checkpointing=cut.checkpointing, accumulates=accumulates)
-            self._readings[same, examples] = reading
-        return self._readings[same, examples]
+        total, trained = self._rehearsal(cut.optim).parameters
+        accumulates = cut.accumulation > 1 or trained < LITTLE_TRAINED * total
+        key = (cut.optim, accumulates, cut.checkpointing, examples)
+        if key not in self._readings:
+            self._readings[key] = self._ask(
+                cut.optim,
+                lambda run: run.step(examples, checkpointing=cut.checkpointing, accumulates=accumulates),
+            )
+        return self._readings[key]
 
     def _update(self, cut: Cut) -> Mapping[Work, int]:
-        if cut.optim not in self._updates:
-            self._updates[cut.optim] = self._rehearsal(cut.optim).update().work
-        return self._updates[cut.optim]
+        key = (cut.optim, False, False, "update")
+        if key not in self._readings:
+            self._readings[key] = self._ask(cut.optim, lambda run: run.update())
+        return self._readings[key].work
 
     def _evaluation(self, cut: Cut, size: int) -> Reading | None:
         if self.validation is None:
             return None
         examples = self._eval_shapes(size).worst
-        key = Cut(0, 0, False, cut.optim)
-        if (key, examples) not in self._readings:
-            self._readings[key, examples] = self._rehearsal(cut.optim).evaluate(examples)
-        return self._readings[key, examples]
+        key = (cut.optim, False, False, ("evaluation", examples))
+        if key not in self._readings:
+            self._readings[key] = self._ask(cut.optim, lambda run: run.evaluate(examples))
+        return self._readings[key]
+
+    def _ask(self, optim: str, question: Callable[[Rehearsal | Arithmetic], Reading]) -> Reading:
+        """The rehearsal's answer; where it refuses, the formulas', and from then on theirs to everything."""
+        try:
+            return question(self._rehearsal(optim))
+        except Refused as refusal:
+            made = self._fall_back(optim, refusal)
+            self._readings = {key: reading for key, reading in self._readings.items() if key[0] != optim}
+            return question(made)
 
     def _rehearsal(self, optim: str) -> Rehearsal | Arithmetic:
         if optim not in self._rehearsals:

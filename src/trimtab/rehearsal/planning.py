@@ -47,7 +47,8 @@ def rehearsed_plan(
     def rehearse(settled: Settled) -> Rehearser:
         choosing = nominal_speed(device, cores=os.cpu_count() or 1)
         half = DTYPES[settled.precision] if settled.precision != "fp32" else None
-        timing = measured_speed(here, half=half) if here is not None else choosing
+        can_measure = here is not None and here.type in ("cpu", "cuda")  # others are not waited for here
+        timing = measured_speed(here, half=half) if here is not None and can_measure else choosing
         return Estimator(loaded.config, device, settled, train, validation, choosing=choosing, timing=timing)
 
     try:

@@ -26,9 +26,6 @@ HELD = "before"
 
 HALF = (torch.bfloat16, torch.float16)
 
-Refusals = (NotImplementedError, RuntimeError, TypeError, AttributeError)
-"""What fake tensors raise at an operation that looks at values, or that has no fake version."""
-
 
 @dataclass(frozen=True)
 class Work:
@@ -115,7 +112,7 @@ class Recorder(TorchDispatchMode):
                 return parts(*args, **kwargs)
         try:
             made = func(*args, **kwargs)
-        except Refusals:
+        except Exception:
             self.refusing = self.refusing or func._overloadpacket._qualified_op_name
             raise
         outputs = [leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]

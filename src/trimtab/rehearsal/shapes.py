@@ -42,23 +42,32 @@ class Shapes:
 
 
 def training_shapes(
-    sizes: Sizes, *, effective: int, micro: int, processes: int, epochs: float, seed: int, padded: bool
+    sizes: Sizes,
+    *,
+    effective: int,
+    micro: int,
+    processes: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    seed: int,
+    padded: bool,
 ) -> Shapes:
-    """Of every step of the run's first epochs."""
+    """Of every step that the run will do, in its first epochs."""
     worst, worst_rows, total, batches, steps = -1, np.zeros(0, np.int64), 0, 0, 0
-    for epoch in range(min(MOST_EPOCHS, max(1, int(np.ceil(epochs))))):
-        order = permutation(len(sizes), seed, epoch)
+    for epoch in range(MOST_EPOCHS):
+        steps_left = min(steps_per_epoch, total_steps - epoch * steps_per_epoch)
+        if steps_left <= 0:
+            break
+        order = permutation(len(sizes), seed, epoch)[: steps_left * effective]
         step, position = np.divmod(np.arange(len(order)), effective)
         keys = _micro_batch_of(step, position, effective, micro, processes)
         tokens = _computed(sizes.lengths[order], keys, padded)
         largest = int(tokens.argmax())
         if tokens[largest] > worst:
             worst, worst_rows = int(tokens[largest]), order[keys == largest]
-        total, batches, steps = (
-            total + int(tokens.sum()),
-            batches + int((tokens > 0).sum()),
-            steps + int(step[-1]) + 1,
-        )
+        total += int(tokens.sum())
+        batches += int((tokens > 0).sum())
+        steps += int(step[-1]) + 1
     return Shapes(sizes.of(worst_rows), worst, total / batches, batches / steps / processes)
 
 

@@ -11,5 +11,8 @@ ACTIVATIONS = "activations"
 BUCKETS = "gradient buckets"
 GATHERED = "gathered layers"
 
+GROWING = frozenset({LOGITS, ACTIVATIONS})
+"""What grows with the micro batch."""
+
 PERMANENT = frozenset({BASE, CONSTANTS, TRAINED, COPIES, GRADIENTS, OPTIMIZER})
 """What has the same size whatever the micro batch."""

@@ -57,11 +57,10 @@ def checked_table(report: CheckReport) -> RenderableType:
         details = [("value", finding.value), ("limit", finding.limit), *_details(finding, SHOWN_ROWS)]
         parts += [heading, _indented(_labelled(details)), Text()]
     if report.passed:
-        said = Text()
-        for passed in report.passed:
-            said.append(" · " if said else "", "dim").append(visible(passed.rule))
-            said.append(f": {_line(passed.value)}", "dim")
-        parts += [Text(f"{len(report.passed)} passed", style="green"), _indented(said)]
+        parts += [
+            Text(f"{len(report.passed)} passed", style="green"),
+            _indented(_labelled([(visible(passed.rule), _line(passed.value)) for passed in report.passed])),
+        ]
     if report.not_looked:
         reasons = defaultdict(list)
         for skipped in report.not_looked:
@@ -81,8 +80,8 @@ def checked_table(report: CheckReport) -> RenderableType:
 def verdict_sentence(report: CheckReport) -> str:
     """The last word: "blocked: 2 findings stop this run; 1 warning"."""
     blocking = sum(finding.blocks for finding in report.findings)
-    let_pass = sum(finding.accepted and finding.severity is Severity.BLOCKS for finding in report.findings)
-    count = Counter(finding.severity for finding in report.findings)
+    let_pass = sum(finding.accepted for finding in report.findings)
+    count = Counter(finding.severity for finding in report.findings if not finding.accepted)
     if blocking:
         said = [f"blocked: {_counted(blocking, 'finding')} {'stops' if blocking == 1 else 'stop'} this run"]
     else:
@@ -104,7 +103,7 @@ def _hints(report: CheckReport) -> Iterator[str]:
 
 
 def _verdict(finding: Finding) -> str:
-    return ACCEPTED if finding.accepted and finding.severity is Severity.BLOCKS else finding.severity.value
+    return ACCEPTED if finding.accepted else finding.severity.value
 
 
 def _details(finding: Finding, shown_rows: int | None = None) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trimtab.records import RunDir, Status, Verdict
+from trimtab.records.units import memory_size
 from trimtab.report.progress import duration
 
 
@@ -11,7 +12,7 @@ def ending_lines(verdict: Verdict, run_dir: RunDir, *, resume_command: str) -> l
     steps = verdict.predicted_vs_measured["steps"]
     lines.append(
         f"{steps.measured:,.0f} of {steps.predicted:,.0f} planned steps in {duration(verdict.train_seconds)}, "
-        f"{verdict.tokens_per_second:,.0f} tokens/s, peak memory {verdict.peak_memory_bytes / 2**30:.2f} GiB"
+        f"{verdict.tokens_per_second:,.0f} tokens/s, peak memory {memory_size(verdict.peak_memory_bytes)}"
     )
     lines += _predicted_lines(verdict)
     if verdict.first_steps is not None:
@@ -36,13 +37,8 @@ def _predicted_lines(verdict: Verdict) -> list[str]:
     lines = []
     compared = verdict.predicted_vs_measured
     if (memory := compared.get("peak_memory")) and memory.predicted is not None and memory.measured is not None:
-        lines.append(
-            f"peak memory: predicted {_size(memory.predicted)}, measured {_size(memory.measured)} ({memory.unit})"
-        )
+        predicted, measured = memory_size(memory.predicted), memory_size(memory.measured)
+        lines.append(f"peak memory: predicted {predicted}, measured {measured} ({memory.unit})")
     if (time := compared.get("train_seconds")) and time.predicted is not None and time.measured is not None:
         lines.append(f"time: predicted {duration(time.predicted)}, measured {duration(time.measured)} (training alone)")
     return lines
-
-
-def _size(count: float) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

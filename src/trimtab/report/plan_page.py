@@ -8,11 +8,13 @@ from typing import Any
 from trimtab.plan.learning_rate import FULL_RANGE, LORA_RANGE
 from trimtab.plan.schedule import schedule
 from trimtab.records import Plan
+from trimtab.records.units import memory_size
 from trimtab.report.progress import duration
 
 _LABELS = {
     "per_device_train_batch_size": "micro batch",
     "gradient_accumulation_steps": "accumulation",
+    "gradient_checkpointing": "checkpointing",
     "effective_batch_size": "effective batch",
     "per_device_eval_batch_size": "eval batch",
     "num_train_epochs": "epochs",
@@ -106,20 +108,25 @@ def _memory(plan: Plan) -> Iterator[str]:
         yield "not predicted: see the notices"
         return
     for term, size in memory.terms.items():
-        yield f"{term:<34} {_gib(size):>12}  {size / memory.peak_bytes:>4.0%}"
+        if size < memory.peak_bytes / 2000:
+            continue
+        yield f"{term:<34} {memory_size(size):>12}  {size / memory.peak_bytes:>4.0%}"
     how = "rehearsed on fake tensors" if memory.method == "rehearsal" else "by formulas, coarse"
     largest = f"{memory.worst_tokens:,} tokens in the largest micro batch; {how}"
-    yield f"{'peak of a training step':<34} {_gib(memory.peak_bytes):>12}  {largest}"
+    yield f"{'peak of a training step':<34} {memory_size(memory.peak_bytes):>12}  {largest}"
     if memory.operations:
-        made = [f"{name.removeprefix('aten.')} {_gib(size)}" for name, size in list(memory.operations.items())[:4]]
+        made = [
+            f"{name.removeprefix('aten.')} {memory_size(size)}" for name, size in list(memory.operations.items())[:4]
+        ]
         yield f"{'  made in the step, most by':<34} {', '.join(made)}"
     if memory.eval_peak_bytes:
-        yield f"{'peak of an evaluation':<34} {_gib(memory.eval_peak_bytes):>12}"
+        yield f"{'peak of an evaluation':<34} {memory_size(memory.eval_peak_bytes):>12}"
     if memory.overhead_bytes:
-        yield f"{'beside tensors':<34} {_gib(memory.overhead_bytes):>12}  CUDA context, workspaces, fragments: a guess"
+        beside = memory_size(memory.overhead_bytes)
+        yield f"{'beside tensors':<34} {beside:>12}  CUDA context, workspaces, fragments: a guess"
     verdict = "fits" if memory.fits else "DOES NOT FIT"
     yield (
-        f"{verdict}: {_gib(memory.needed_bytes)} of {_gib(memory.device_bytes)}, "
+        f"{verdict}: {memory_size(memory.needed_bytes)} of {memory_size(memory.device_bytes)}, "
         f"{memory.needed_bytes / memory.device_bytes:.0%}; the limit is 90 %"
     )
     yield from memory.remarks
@@ -148,14 +155,11 @@ def _alternatives(plan: Plan) -> Iterator[str]:
         mark = "→ " if one.chosen else "  "
         checkpointing = "yes" if one.gradient_checkpointing else "no"
         fits = "" if one.fits else "  does not fit"
+        needs, takes = memory_size(one.needed_bytes), _seconds(one.step_seconds)
         yield (
             f"{mark}{one.per_device_train_batch_size:>5} × {one.gradient_accumulation_steps:>5}  "
-            f"{checkpointing:<13}  {one.optim:<18} {_gib(one.needed_bytes):>11}  {_seconds(one.step_seconds):>9}{fits}"
+            f"{checkpointing:<13}  {one.optim:<18} {needs:>11}  {takes:>9}{fits}"
         )
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.2f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:,.1f} MiB"
 
 
 def _seconds(seconds: float) -> str:

@@ -68,7 +68,7 @@ def assemble(
     if resume:
         checkpoint = processes.by_main(lambda: _checkpoint(run_dir, config, made_plan, data, allowed, notify))
     load = cache(lambda: load_model(config, made_plan, processes.device))
-    check = None
+    check = run_dir.read_check() if checkpoint is not None else None
     if checkpoint is None:
         check = processes.by_main(lambda: vet(made_plan, data, tokenizer, load))
     model = load()

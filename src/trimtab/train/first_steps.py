@@ -18,6 +18,7 @@ from trimtab.plan.choice import LIMIT_SHARE
 from trimtab.plan.schedule import Schedule
 from trimtab.records import EvalRecord, Finding, Severity, StepRecord
 from trimtab.records.device import Device
+from trimtab.records.units import memory_size
 from trimtab.records.verdict import FirstSteps, Movement
 from trimtab.train.observer import CONTINUE, HalveMicroBatch, Intervention, Stop
 
@@ -64,8 +65,8 @@ class MemoryWatch:
         if self.is_proven:
             return CONTINUE
         return HalveMicroBatch(
-            f"step {record.step} took {record.memory_bytes / 2**30:.2f} GiB, more than {LIMIT_SHARE:.0%} of the "
-            f"{self.device.memory_bytes / 2**30:.2f} GiB of {self.device.name}"
+            f"step {record.step} took {memory_size(record.memory_bytes)}, more than {LIMIT_SHARE:.0%} of the "
+            f"{memory_size(self.device.memory_bytes)} of {self.device.name}"
         )
 
     def on_eval(self, record: EvalRecord) -> Intervention:

@@ -117,6 +117,7 @@ class Loop:
                 self._save()
             if looks_up:
                 self.telemetry.start_clock()
+                self.telemetry.start_peak()
 
             is_last = state.global_step == plan.total_steps.value
             if self.stepper.processes.any(interrupt.requested is not None) and not is_last:
@@ -127,6 +128,12 @@ class Loop:
         self._record(leave=0)
         failure = next((answer for answer in answers if isinstance(answer, Stop) and answer.is_failure), None)
         return Ending(failure.reason if failure else "all planned steps are done", is_failure=failure is not None)
+
+    @property
+    def eval_batch_size(self) -> int:
+        """As planned; where the micro batch was halved, halved as often: what a step cannot hold, it cannot either."""
+        planned = self.plan.per_device_eval_batch_size.value
+        return max(1, planned * self.micro_batch_size // self.plan.per_device_train_batch_size.value)
 
     @property
     def micro_batch_size(self) -> int:
@@ -231,7 +238,7 @@ class Loop:
         """Measure the validation loss where the run is; keep the weights if they are the best so far."""
         assert self.validation is not None
         state, processes = self.state, self.stepper.processes
-        batches = self.feed.all(self.validation, self.plan.per_device_eval_batch_size.value)
+        batches = self.feed.all(self.validation, self.eval_batch_size)
         losses, target_tokens, seconds = evaluate(
             self.stepper.model, batches, precision=self.stepper.precision, processes=processes
         )

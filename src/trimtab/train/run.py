@@ -32,7 +32,7 @@ from trimtab.train.observer import CONTINUE, EarlyStopping, Intervention, Observ
 from trimtab.train.optimizer import build_optimizer
 from trimtab.train.precision import Precision
 from trimtab.train.processes import Processes
-from trimtab.train.resume import changes
+from trimtab.train.resume import WITHOUT_CONSEQUENCES, changes
 from trimtab.train.state import RunState
 from trimtab.train.step import Stepper
 from trimtab.train.telemetry import Telemetry, tensor_bytes
@@ -171,7 +171,7 @@ def identity(config: RunConfig, plan: Plan, data_fingerprint: str) -> dict[str, 
 
 
 def _is_same(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    same_config = not changes(before["config"], now["config"])
+    same_config = not changes(before["config"], now["config"]).keys() - WITHOUT_CONSEQUENCES
     return same_config and all(before[key] == now[key] for key in ("data", "base", "plan"))
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.demo_base import config, pairs
+from support.demo_base import BASE, config, pairs
 from support.evidence import evidence
-from support.runs import sections
+from support.runs import sections, write_config
 from support.tiny import TinyWorld
 from torch.nn import functional
 
 from trimtab.checks import base as base_losses
-from trimtab.checks.base import BaseModelLosses, flops_per_second
+from trimtab.checks.base import BaseModelLosses, flops_per_second, precision_here
 from trimtab.checks.rule import Unavailable
+from trimtab.checks.rules import RULES
+from trimtab.config import load_config
 from trimtab.errors import ModelError
+from trimtab.plan.gpus import find_gpu
+from trimtab.preflight import evidence_from_files
 from trimtab.records import Device
 
 
@@ -95,8 +101,75 @@ def test_a_base_that_cannot_be_loaded_is_unavailable(world: TinyWorld, tmp_path:
 def test_a_larger_base_may_read_less_and_a_faster_device_more(world: TinyWorld, tmp_path: Path) -> None:
     seen = evidence(sections(world, tmp_path / "run"), tmp_path)
     parameters = sum(parameter.numel() for parameter in seen.skeleton.parameters())
-    assert seen.base.affordable_tokens == int(base_losses.SECONDS * base_losses.CPU_FLOPS / (2 * parameters))
+    assert seen.base.affordable_tokens == int(
+        base_losses.SECONDS * base_losses.CORE_FLOPS * base_losses.cores() / (2 * parameters)
+    )
     gpu = Device(kind="cuda", name="a GPU", memory_bytes=2**34, native_bf16=True)
     assert flops_per_second(gpu) == base_losses.GPU_FLOPS
     named = gpu.model_copy(update={"tflops": 300.0})
     assert flops_per_second(named) == pytest.approx(300e12 * base_losses.GPU_SHARE)
+
+
+def test_a_plan_for_another_gpu_asks_no_more_of_this_machine(world: TinyWorld, tmp_path: Path) -> None:
+    asked = sections(world, tmp_path / "run")
+    here, there = (evidence(asked, tmp_path, device=device) for device in (None, find_gpu("H100")))
+    assert there.base.affordable_tokens == here.base.affordable_tokens
+    assert there.device.kind == "cuda"
+
+
+def test_a_plan_in_fp16_is_checked_in_fp32_on_a_cpu(world: TinyWorld, tmp_path: Path) -> None:
+    loaded = load_config(write_config(tmp_path / "config.yaml", sections(world, tmp_path / "run")))
+    seen, _ = evidence_from_files(loaded, find_gpu("T4"), None)
+    assert seen.plan.precision.value == "fp16"
+    assert np.isfinite(seen.base.mean_losses([seen.data.train.example(0)])).all()
+    assert {parameter.dtype for parameter in seen.load_model().parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("asked", "native_bf16", "kind", "computed"),
+    [
+        ("bf16", False, "cpu", "fp32"),
+        ("bf16", True, "cpu", "bf16"),
+        ("fp16", True, "cpu", "fp32"),
+        ("bf16", False, "cuda", "fp32"),
+        ("fp16", False, "cuda", "fp16"),
+        ("fp32", False, "cpu", "fp32"),
+    ],
+)
+def test_another_gpus_plan_is_computed_in_what_this_device_knows(
+    world: TinyWorld, tmp_path: Path, asked: str, native_bf16: bool, kind: Any, computed: str
+) -> None:
+    made = evidence(sections(world, tmp_path / "run"), tmp_path, device=find_gpu("H100")).plan
+    made = made.model_copy(update={"precision": made.precision.model_copy(update={"value": asked})})
+    here = Device(kind=kind, name="this one", memory_bytes=2**34, native_bf16=native_bf16)
+    assert precision_here(made, here) == computed
+    assert precision_here(made.model_copy(update={"device": here}), here) == asked
+
+
+def test_nothing_is_downloaded_for_another_gpus_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0" * 40
+    snapshot = tmp_path / "hub" / "models--someone--demo" / "snapshots" / commit
+    shutil.copytree(BASE, snapshot)
+    (snapshot / "model.safetensors").unlink()
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    loaded = load_config(write_config(tmp_path / "c.yaml", config(tmp_path, pairs(20), model=Path("someone/demo"))))
+    seen, _ = evidence_from_files(loaded, find_gpu("T4"), None)
+    with pytest.raises(Unavailable, match=r"not on this machine yet .* downloads nothing"):
+        seen.base.mean_losses([seen.data.train.example(0)])
+
+
+def test_all_rules_together_keep_to_twenty_seconds() -> None:
+    asking = [rule for rule in RULES if "seen.base" in inspect.getsource(inspect.getmodule(rule))]  # type: ignore[arg-type]
+    assert len(asking) == 3
+    assert len(asking) * base_losses.SECONDS <= 20
+
+
+def test_the_budget_grows_with_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    found = []
+    for count in (1, 8):
+        monkeypatch.setattr("os.sched_getaffinity", lambda pid, count=count: set(range(count)), raising=False)
+        found.append(flops_per_second(Device(kind="cpu", name="a CPU", memory_bytes=2**34, native_bf16=False)))
+    assert found == [base_losses.CORE_FLOPS, 8 * base_losses.CORE_FLOPS]

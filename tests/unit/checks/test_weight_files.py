@@ -14,7 +14,7 @@ from support.tiny import TinyWorld
 
 from trimtab.checks import weights
 from trimtab.checks.rule import Unavailable
-from trimtab.checks.weights import open_weights
+from trimtab.checks.weights import Unreadable, open_weights, why_not_here
 from trimtab.config import ModelConfig
 
 
@@ -99,16 +99,10 @@ def test_a_hub_model_that_is_not_here_is_unavailable() -> None:
 
 
 def test_a_hub_model_is_read_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = "0" * 40
-    repository = tmp_path / "models--someone--demo"
-    snapshot = repository / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
-    (snapshot / "model.safetensors").write_bytes((BASE / "model.safetensors").read_bytes())
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    files = open_weights(ModelConfig(name_or_path="someone/demo"))
-    assert files.paths == [snapshot / "model.safetensors"]
+    content = (BASE / "model.safetensors").read_bytes()
+    model = _cached_model(tmp_path, monkeypatch, {"model.safetensors": content})
+    assert [path.name for path in open_weights(model).paths] == ["model.safetensors"]
+    assert why_not_here(model) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\x00\x00\x00\x00\x00\x00\x00{}"])
@@ -118,6 +112,43 @@ def test_a_damaged_file_is_unavailable(tmp_path: Path, content: bytes) -> None:
         _files(tmp_path)
 
 
-def test_a_folder_without_weights_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"holds no model\.safetensors"):
+def test_a_folder_without_weights_is_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match=r"holds no model\.safetensors"):
         _files(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "config.json"])
+def test_files_that_only_loading_finds_are_not_called_missing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(json.dumps({"transformers_weights": "other.safetensors"}))
+    with pytest.raises(Unavailable, match="left to loading") as told:
+        _files(tmp_path)
+    assert not isinstance(told.value, Unreadable)
+
+
+def _cached_model(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> ModelConfig:
+    """A model of the Hub of which these files lie in this machine's cache."""
+    commit = "0" * 40
+    repository = folder / "models--someone--demo"
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    for name, content in files.items():
+        (snapshot / name).write_bytes(content)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
+    return ModelConfig(name_or_path="someone/demo")
+
+
+def test_a_pickled_hub_model_is_called_pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _cached_model(tmp_path, monkeypatch, {"pytorch_model.bin": b"x"})
+    with pytest.raises(Unavailable, match=r"are pickled \(pytorch_model\.bin\)") as told:
+        open_weights(model)
+    assert not isinstance(told.value, Unreadable)
+    assert "pickled" in str(why_not_here(model))
+
+
+def test_a_hub_model_that_is_cut_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _cached_model(tmp_path, monkeypatch, {"model.safetensors": b"cut"})
+    with pytest.raises(Unreadable, match="cannot be read"):
+        open_weights(model)
+    assert why_not_here(model) is None

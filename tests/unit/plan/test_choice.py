@@ -13,16 +13,21 @@ LIMIT = 1000
 
 
 class Told:
-    """A rehearser whose answers are given: bytes and seconds of each cut."""
+    """A rehearser whose answers are given: bytes and seconds of each cut, and what its own rehearsal adds."""
 
-    def __init__(self, answers: dict[Cut, tuple[int, float]]) -> None:
+    def __init__(self, answers: dict[Cut, tuple[int, float]], more: dict[Cut, int] | None = None) -> None:
         self.answers = answers
+        self.more = more or {}
         self.asked: list[Cut] = []
 
     def weigh(self, cut: Cut) -> Weighed:
         self.asked.append(cut)
         needed, seconds = self.answers[cut]
         return Weighed(cut, needed, seconds, needed <= LIMIT)
+
+    def confirm(self, weighed: Weighed) -> Weighed:
+        needed = weighed.needed_bytes + self.more.get(weighed.cut, 0)
+        return Weighed(weighed.cut, needed, weighed.step_seconds, needed <= LIMIT)
 
     def eval_batch_fits(self, cut: Cut, size: int) -> bool:
         raise AssertionError("not asked when choosing")
@@ -71,6 +76,22 @@ def test_of_two_about_as_quick_the_smaller_is_taken() -> None:
         Cut(1, 16, False, "sgd"): (90, 2),
     }
     assert choose(CUTS, ["sgd"], False, Told(answers))[0].cut.micro == 2
+
+
+def test_what_does_not_fit_as_it_is_is_struck_out() -> None:
+    answers = {
+        Cut(micro, times, checkpointing, "sgd"): (100 * micro, 4.0 / micro + checkpointing)
+        for micro, times in CUTS
+        for checkpointing in (False, True)
+    }
+    quick = Told(answers, {Cut(4, 4, False, "sgd"): LIMIT})
+    assert choose(CUTS, ["sgd"], None, quick)[0].cut == Cut(2, 8, False, "sgd")
+    none_without = Told(answers, {cut: LIMIT for cut in answers if not cut.checkpointing})
+    weighed = choose(CUTS, ["sgd"], None, none_without)
+    assert weighed[0].cut == Cut(4, 4, True, "sgd")
+    assert sum(one.fits for one in weighed) == 3, "the struck ones are shown as what they are"
+    nothing = Told(answers, dict.fromkeys(answers, LIMIT))
+    assert not any(one.fits for one in choose(CUTS, ["sgd"], None, nothing))
 
 
 @given(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.data.order import Order, micro_batches
-from trimtab.rehearsal.shapes import Sizes, evaluation_shapes, training_shapes
+from trimtab.rehearsal.shapes import MOST_EPOCHS, Sizes, evaluation_shapes, training_shapes
 
 
 @settings(max_examples=80, deadline=None)
@@ -17,21 +17,30 @@ from trimtab.rehearsal.shapes import Sizes, evaluation_shapes, training_shapes
     st.integers(1, 5),
     st.integers(1, 4),
     st.integers(1, 3),
-    st.integers(1, 3),
+    st.integers(1, 40),
+    st.booleans(),
     st.booleans(),
 )
 def test_the_largest_micro_batch_is_the_loops_largest(
-    tokens: list[int], micro: int, accumulation: int, processes: int, epochs: int, padded: bool
+    tokens: list[int], micro: int, accumulation: int, processes: int, total_steps: int, padded: bool, drops_last: bool
 ) -> None:
     effective = micro * accumulation * processes
     lengths = np.array(tokens)
     sizes = Sizes(lengths, lengths - 1)
+    rounded = len(tokens) // effective if drops_last else -(-len(tokens) // effective)
+    order = Order(len(tokens), effective, max(1, rounded), seed=7)
     shapes = training_shapes(
-        sizes, effective=effective, micro=micro, processes=processes, epochs=epochs, seed=7, padded=padded
+        sizes,
+        effective=effective,
+        micro=micro,
+        processes=processes,
+        total_steps=total_steps,
+        steps_per_epoch=order.steps_per_epoch,
+        seed=7,
+        padded=padded,
     )
-    order = Order(len(tokens), effective, -(-len(tokens) // effective), seed=7)
     computed = []
-    for step in range(epochs * order.steps_per_epoch):
+    for step in range(min(total_steps, MOST_EPOCHS * order.steps_per_epoch)):
         for process in range(processes):
             for rows in micro_batches(order.rows(step), micro_batch_size=micro, process=process, processes=processes):
                 if len(rows):

@@ -37,6 +37,7 @@ from trimtab.checks.rules.unended_answers import UnendedAnswers
 from trimtab.checks.rules.unknown_tokens import UnknownTokens
 from trimtab.checks.rules.unlimited_checkpoints import UnlimitedCheckpoints
 from trimtab.checks.rules.unmatched_target_modules import UnmatchedTargetModules
+from trimtab.checks.rules.unreadable_weights import UnreadableWeights
 from trimtab.checks.rules.untrained_embeddings import UntrainedEmbeddings
 from trimtab.checks.rules.validation_overlap import ValidationOverlap
 from trimtab.checks.rules.validation_unlike_training import ValidationUnlikeTraining
@@ -76,6 +77,7 @@ RULES: tuple[Rule, ...] = (
     TooManyEpochs(),
     UnmatchedTargetModules(),
     NothingTrainable(),
+    UnreadableWeights(),
     NonFiniteWeights(),
     UntrainedEmbeddings(),
     TokenizerOfAnotherModel(),

@@ -5,6 +5,7 @@ from typing import ClassVar
 from trimtab.checks.evidence import Evidence
 from trimtab.checks.rule import Bad, Good, Judgement, NotApplicable, Rule, Stage
 from trimtab.records import Severity
+from trimtab.records.units import memory_size
 
 SAVED = 0.9
 """Share of the activations that gradient checkpointing does not keep: all but one layer's and the layers' inputs. The
@@ -51,7 +52,7 @@ class CheckpointingNeeded(Rule):
         return Bad(
             value=f"off, by {where}",
             limit=limit,
-            evidence=f"{memory.needed_bytes / 2**30:.1f} GiB are needed and {memory.limit_bytes / 2**30:.1f} may be "
-            f"used; with checkpointing the run {would}: about {with_it / 2**30:.1f} GiB",
+            evidence=f"{memory_size(memory.needed_bytes)} are needed and {memory_size(memory.limit_bytes)} may be "
+            f"used; with checkpointing the run {would}: about {memory_size(with_it)}",
             fix="set training.gradient_checkpointing: true",
         )

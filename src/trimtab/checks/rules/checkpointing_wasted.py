@@ -5,6 +5,7 @@ from typing import ClassVar
 from trimtab.checks.evidence import Evidence
 from trimtab.checks.rule import Bad, Good, Judgement, NotApplicable, Rule, Stage
 from trimtab.records import Severity
+from trimtab.records.units import memory_size
 
 WIDTHS, INNER_WIDTHS = 20, 5
 """Numbers kept for each token and layer, as multiples of the hidden and of the feed-forward width. Rehearsed: a
@@ -55,8 +56,8 @@ class CheckpointingWasted(Rule):
         return Bad(
             value=value,
             limit=limit,
-            evidence=f"without it the run needs at most {without / 2**30:.1f} GiB of the "
-            f"{memory.limit_bytes / 2**30:.1f} that it may use; it costs about {share} as much compute again",
+            evidence=f"without it the run needs at most {memory_size(without)} of the "
+            f"{memory_size(memory.limit_bytes)} that it may use; it costs about {share} as much compute again",
             fix="remove training.gradient_checkpointing, or set it to false",
         )
 

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from trimtab.checks.evidence import Evidence
 from trimtab.checks.rule import Bad, Good, Judgement, Rule, Stage, Unavailable
-from trimtab.checks.trainable import on_disk, size
+from trimtab.checks.trainable import on_disk
 from trimtab.records import Severity
+from trimtab.records.units import memory_size
 
 
 class DiskTooSmall(Rule):
@@ -43,7 +44,7 @@ class DiskTooSmall(Rule):
             free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
         except OSError as error:
             raise Unavailable(f"the free space of {folder} cannot be told: {error.strerror}") from None
-        value, limit = f"up to {size(kept.most_bytes)}", "what is free on the disk"
+        value, limit = f"up to {memory_size(kept.most_bytes)}", "what is free on the disk"
         if kept.most_bytes <= free:
             return Good(value=value, limit=limit)
         fits = max(0, int((free - kept.weights_bytes) // max(1, kept.checkpoint_bytes)) - 2)
@@ -51,8 +52,9 @@ class DiskTooSmall(Rule):
         return Bad(
             value=value,
             limit=limit,
-            evidence=f"{size(free)} are free at {folder}; {kept.checkpoints} checkpoints of "
-            f"{size(kept.checkpoint_bytes)} each are kept, and best and final weights of {size(kept.weights_bytes)}",
-            fix=f"set {limit_key}training.output_dir to a disk with {size(1.1 * kept.most_bytes)} free",
+            evidence=f"{memory_size(free)} are free at {folder}; {kept.checkpoints} checkpoints of "
+            f"{memory_size(kept.checkpoint_bytes)} each are kept, and best and final weights of "
+            f"{memory_size(kept.weights_bytes)}",
+            fix=f"set {limit_key}training.output_dir to a disk with {memory_size(1.1 * kept.most_bytes)} free",
             severity=Severity.BLOCKS if kept.least_bytes > free else Severity.WARNS,
         )

@@ -9,10 +9,14 @@ from trimtab.plan.learning_rate import FULL_RANGE, LORA_RANGE
 from trimtab.records import Severity
 
 FACTOR = 3.0
-"""How far outside its method's range a learning rate may lie unremarked: a guess."""
+"""How far outside its method's range a learning rate may lie unremarked: a guess. Recipes that work lie there: 5e-5 for
+LoRA, 1e-4 for full fine-tuning of a billion parameters."""
 RANGE_PARAMETERS = 1e9
 """The ranges are of models this large and up. Smaller ones take more, here in proportion to their width (the root of
-their parameters): on 2.4 million 1e-2 was among the best LoRA rates, on 260,000 full fine-tuning takes 1e-3."""
+their parameters): on 2.2 million 1e-2 was among the best LoRA rates, on 260,000 full fine-tuning takes 1e-3."""
+LEAST_PARAMETERS = 2.2e6
+"""Below it the ranges grow no further: LoRA learned at up to 1e-2 on 260,000 and on 2.2 million, and 0.2 ruined both
+(docs/log.md, bench/first_steps.py)."""
 
 
 class LearningRateUnusual(Rule):
@@ -47,12 +51,12 @@ class LearningRateUnusual(Rule):
         (low, high), method = (LORA_RANGE, "LoRA") if is_lora else (FULL_RANGE, "full fine-tuning")
         other, other_method = (FULL_RANGE, "full fine-tuning") if is_lora else (LORA_RANGE, "LoRA")
         parameters = sum(parameter.numel() for parameter in seen.skeleton.parameters())
-        smaller = max(1.0, math.sqrt(RANGE_PARAMETERS / max(1, parameters)))
+        smaller = max(1.0, math.sqrt(RANGE_PARAMETERS / max(LEAST_PARAMETERS, parameters)))
         usual = f"{low:g} … {high:g} for {method}"
         limit = f"about {usual}" + (f", up to {high * smaller:.1g} on so small a model" if smaller > 1 else "")
-        is_mixed_up = other[0] <= rate <= other[1] and (is_lora or smaller < FACTOR)
-        if not is_mixed_up and low / FACTOR <= rate <= high * smaller * FACTOR:
+        if low / FACTOR <= rate <= high * smaller * FACTOR:
             return Good(value=f"{rate:g}", limit=limit)
+        is_mixed_up = other[0] <= rate <= other[1]
         where = seen.origins.get("training.learning_rate", "default")
         if is_mixed_up:
             direction = "learns next to nothing" if is_lora else "can ruin the base"

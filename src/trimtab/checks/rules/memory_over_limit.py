@@ -5,6 +5,7 @@ from typing import ClassVar
 from trimtab.checks.evidence import Evidence
 from trimtab.checks.rule import Bad, Good, Judgement, NotApplicable, Rule, Stage
 from trimtab.records import Alternative, Plan, Severity
+from trimtab.records.units import memory_size
 
 
 class MemoryOverLimit(Rule):
@@ -38,12 +39,12 @@ class MemoryOverLimit(Rule):
         memory = seen.plan.memory
         if memory is None:
             return NotApplicable("this plan was made without a rehearsal, so nothing is known of its memory")
-        value = f"{memory.needed_bytes / 2**30:.1f} GiB of {memory.device_bytes / 2**30:.1f} GiB"
-        limit = f"at most {memory.limit_bytes / 2**30:.1f} GiB (90 %)"
+        value = f"{memory_size(memory.needed_bytes)} of {memory_size(memory.device_bytes)}"
+        limit = f"at most {memory_size(memory.limit_bytes)} (90 %)"
         if memory.fits:
             return Good(value=value, limit=limit)
         largest = sorted(memory.terms.items(), key=lambda term: -term[1])[:4]
-        terms = ", ".join(f"{name} {size / 2**30:.1f} GiB" for name, size in largest)
+        terms = ", ".join(f"{name} {memory_size(size)}" for name, size in largest)
         return Bad(
             value=value,
             limit=limit,

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import copy
 from typing import ClassVar
 
 from trimtab.checks.evidence import Evidence
 from trimtab.checks.rule import Bad, Good, Judgement, Rule, Stage
+from trimtab.checks.trainable import trainable
 from trimtab.errors import ModelError
 from trimtab.records import Severity
 
@@ -39,28 +39,19 @@ class NothingTrainable(Rule):
     stage: ClassVar[Stage] = Stage.REHEARSAL
 
     def judge(self, seen: Evidence) -> Judgement:
-        from trimtab.model.adapter import add_adapter, train_everything
-
         limit = f"at least {VANISHING:.3%} of all parameters learn"
-        skeleton = copy.deepcopy(seen.skeleton)
         adapter = seen.config.adapter
-        if adapter is None:
-            model = train_everything(skeleton)
-        else:
-            # The first weights need a device; how many there are does not depend on them.
-            shapes_only = adapter.model_copy(update={"init_lora_weights": True})
-            try:
-                model = add_adapter(skeleton, shapes_only, seed=0)
-            except ModelError as error:
-                return Bad(
-                    value="no adapter",
-                    limit=limit,
-                    evidence=str(error).split("\n", 1)[0][:300],
-                    fix="set adapter.target_modules: all-linear and remove adapter.exclude_modules and "
-                    "adapter.layers_to_transform",
-                )
-        learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        total = sum(p.numel() for p in model.parameters())
+        try:
+            counted = trainable(seen)
+        except ModelError as error:
+            return Bad(
+                value="no adapter",
+                limit=limit,
+                evidence=str(error).split("\n", 1)[0][:300],
+                fix="set adapter.target_modules: all-linear and remove adapter.exclude_modules and "
+                "adapter.layers_to_transform",
+            )
+        learning, total = counted.learning, counted.total
         value = f"{learning:,} of {total:,} parameters ({learning / total:.2%})"
         if learning / total >= VANISHING:
             return Good(value=value, limit=limit)

@@ -57,8 +57,10 @@ class ShuffledAnswers(Rule):
 
     What it cannot see:
         A few wrong pairs among many right ones. Data whose answers share no words with their questions (labels,
-        translations); there it says that it cannot tell. Only the first exchange of a conversation is looked at. It
-        blocks if both witnesses agree on all answers, and warns if only one speaks or only a part is wrong.
+        translations); there it says that it cannot tell. A question that quotes an answer of another row (both
+        directions of a translation, a text continued piece by piece) is not counted as that answer's. Only the first
+        exchange of a conversation is looked at. It blocks if both witnesses agree on all answers, warns if only one
+        speaks or only a part is wrong, and is silent where the base is sure of the pairs as they are.
 
     Source:
         Dependence of the answer on its own prompt, loss(answer, other prompt) - loss(answer, own prompt), measured on
@@ -83,24 +85,32 @@ class ShuffledAnswers(Rule):
         except Unavailable:
             base = None
         limit = f"at least {MIXED:.0%} of the answers that point at a question by their words point at their own"
+        share = f"{pointing.at_own:,} of {pointing.pointing:,} ({own:.0%})"
         if own >= MIXED:
-            swapped = f"; swapped questions raise the base's loss by {base.gap}" if base else ""
+            swapped = f"; swapped questions {base.gap.moves} the base's loss by {base.gap}" if base else ""
             return Good(f"{own:.0%} of {pointing.pointing:,}{swapped}", limit)
-        agrees = base is not None and base.prefers_other
+        if base is not None and base.contradicts:
+            said = f"the base prefers the given ones (swapped questions raise its loss by {base.gap})"
+            return Good(f"{share} by their words, and {said}", limit)
         return Bad(
-            value=f"{pointing.at_own:,} of {pointing.pointing:,} ({own:.0%})",
+            value=share,
             limit=limit,
             evidence=_evidence(seen, exchanges, pointing.target_N, base),
             fix=_fix(seen, exchanges, pointing.target_N),
             rows=_places(seen, exchanges, pointing.target_N),
-            severity=_severity(own, agrees),
+            severity=_severity(own, pointing, base),
         )
 
 
-def _severity(own: float, agrees: bool) -> Severity:
-    if own < SHUFFLED:
-        return Severity.BLOCKS if agrees else Severity.WARNS
-    return Severity.WARNS if agrees else Severity.NOTES
+def _severity(own: float, pointing: Pointing, base: _BaseSays | None) -> Severity:
+    agrees = base is not None and base.prefers_other
+    # Where all pairs are wrong, own questions have no advantage at all.
+    if own >= SHUFFLED or pointing.own_z >= SURE:
+        return Severity.WARNS if agrees else Severity.NOTES
+    if agrees:
+        return Severity.BLOCKS
+    doubts = base is not None and base.is_sure
+    return Severity.NOTES if doubts else Severity.WARNS
 
 
 def _judge_by_base(seen: Evidence, exchanges: Sequence[Exchange], pointing: Pointing) -> Judgement:
@@ -114,14 +124,15 @@ def _judge_by_base(seen: Evidence, exchanges: Sequence[Exchange], pointing: Poin
     except Unavailable as reason:
         return NotApplicable(f"cannot tell: {why}, and {reason}")
     limit = "the base's loss is lower after an answer's own question"
-    if base.gap.z >= SURE:
+    if base.is_sure:
         return Good(f"swapped questions raise it by {base.gap}", limit)
     if not base.prefers_other:
         return NotApplicable(
-            f"cannot tell: {why}, and swapping questions moves the base's loss by {base.gap}, no more than chance"
+            f"cannot tell: {why}, and swapped questions {base.gap.moves} the base's loss by {base.gap}, no more than "
+            "chance"
         )
     return Bad(
-        value=f"swapped questions move it by {base.gap}",
+        value=f"swapped questions {base.gap.moves} it by {base.gap}",
         limit=limit,
         evidence=_evidence(seen, exchanges, pointing.nearest_N, base),
         fix=_fix(seen, exchanges, pointing.nearest_N),
@@ -141,8 +152,13 @@ class _Difference:
     def z(self) -> float:
         return self.mean / self.error if self.error else 0.0
 
+    @property
+    def moves(self) -> str:
+        return "raise" if self.mean >= 0 else "lower"
+
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} ± {self.error:.3f} nats"
+        """Its size; `moves` has the sign."""
+        return f"{abs(self.mean):.3f} ± {self.error:.3f} nats"
 
 
 @dataclass(frozen=True)
@@ -156,6 +172,16 @@ class _BaseSays:
     @property
     def prefers_other(self) -> bool:
         return self.gain is not None and self.gain.z >= SURE
+
+    @property
+    def is_sure(self) -> bool:
+        """Of the questions that the answers were given with."""
+        return self.gap.z >= SURE
+
+    @property
+    def contradicts(self) -> bool:
+        """It finds the questions that the words name no better, and is sure of the given ones."""
+        return self.is_sure and self.gain is not None and self.gain.mean <= 0
 
 
 def _base_says(seen: Evidence, exchanges: Sequence[Exchange], partner_N: NDArray[np.int64] | None) -> _BaseSays:
@@ -211,9 +237,10 @@ def _evidence(
     if base is None:
         said.append("the base was not asked")
     else:
-        said.append(f"swapping questions at random moves the base's loss by {base.gap} ({base.rows} rows)")
+        said.append(f"questions swapped at random {base.gap.moves} the base's loss by {base.gap} ({base.rows} rows)")
         if base.gain is not None:
-            said.append(f"giving answers the question that their words name lowers it by {base.gain}")
+            moves = "lowers" if base.gain.mean >= 0 else "raises"
+            said.append(f"giving answers the question that their words name {moves} it by {base.gain}")
     return "; ".join(said)
 
 

@@ -40,7 +40,8 @@ class TokenizerOfAnotherModel(Rule):
 
     What it cannot see:
         Tokenizers that differ in a few tokens. A base that never learnt the language of the data, or one with random
-        weights, looks the same by its loss; without other signs this warns only.
+        weights, looks the same by its loss; without other signs, or where all weights are trained from about chance,
+        this warns only.
 
     Source:
         Cross-entropy of the uniform distribution is ln(vocabulary).
@@ -73,10 +74,13 @@ class TokenizerOfAnotherModel(Rule):
             return Good(value=value, limit=limit)
         severity = Severity.WARNS
         if signs:
-            evidence, fix, severity = f"no better than chance; {'; '.join(signs)}", _fix(seen), Severity.BLOCKS
+            evidence, fix = f"no better than chance; {'; '.join(signs)}", _fix(seen)
+            # Weights drawn at random are at chance in every tokenizer's ids, and training all of them is sound.
+            from_scratch = seen.config.adapter is None and loss <= WORSE * chance
+            severity = Severity.WARNS if from_scratch else Severity.BLOCKS
         elif loss > WORSE * chance:
             evidence = "far worse than chance: to the base these ids mean something else, or it never saw such text"
-            fix = f"{_fix(seen)}; if they are, take a base that knows this language or kind of text"
+            fix = f"{_fix(seen)}; if those there are its own, take a base that knows this language or kind of text"
         elif seen.config.adapter is None:
             evidence, severity = "the loss of random weights, and the tokenizer fits", Severity.NOTES
             fix = "nothing, if you train from random weights; else take the trained base"

@@ -4,8 +4,9 @@ from typing import ClassVar
 
 from trimtab.checks.evidence import Evidence
 from trimtab.checks.rule import Bad, Good, Judgement, Rule, Stage
-from trimtab.checks.trainable import on_disk, size
+from trimtab.checks.trainable import on_disk
 from trimtab.records import Severity
+from trimtab.records.units import memory_size
 
 FEW = 3
 """As many as are kept where nobody says otherwise."""
@@ -46,7 +47,7 @@ class UnlimitedCheckpoints(Rule):
         return Bad(
             value=f"none, by {seen.origins.get('training.save_total_limit', 'the config')}",
             limit=limit,
-            evidence=f"all {kept.saves} checkpoints stay, {size(kept.checkpoint_bytes)} each, "
-            f"{size(kept.saves * kept.checkpoint_bytes)} in all",
-            fix=f"set training.save_total_limit: {FEW} ({size(FEW * kept.checkpoint_bytes)})",
+            evidence=f"all {kept.saves} checkpoints stay, {memory_size(kept.checkpoint_bytes)} each, "
+            f"{memory_size(kept.saves * kept.checkpoint_bytes)} in all",
+            fix=f"set training.save_total_limit: {FEW} ({memory_size(FEW * kept.checkpoint_bytes)})",
         )

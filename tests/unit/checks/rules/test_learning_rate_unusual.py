@@ -42,6 +42,7 @@ LARGE = 7_000_000_000
         ({"r": 4}, 5e-3, Severity.WARNS, "above"),
         ("none", 3e-3, Severity.WARNS, "above"),
         ({"r": 4}, 1e-6, Severity.NOTES, "below"),
+        ({"r": 4}, 3e-5, Severity.WARNS, "usual for full fine-tuning"),
     ],
 )
 def test_it_fires_and_asks(
@@ -55,7 +56,8 @@ def test_it_fires_and_asks(
 
 
 @pytest.mark.parametrize(
-    ("adapter", "rate"), [({"r": 4}, "auto"), ("none", "auto"), ({"r": 4}, 5e-4), ({"r": 4}, 6e-5), ("none", 6e-5)]
+    ("adapter", "rate"),
+    [({"r": 4}, "auto"), ("none", "auto"), ({"r": 4}, 5e-4), ({"r": 4}, 5e-5), ("none", 6e-5), ("none", 1e-4)],
 )
 def test_it_is_silent_near_the_usual(world: TinyWorld, tmp_path: Path, adapter: Any, rate: Any) -> None:
     assert isinstance(of_size(world, tmp_path, adapter, rate, parameters=LARGE), Good)
@@ -64,3 +66,13 @@ def test_it_is_silent_near_the_usual(world: TinyWorld, tmp_path: Path, adapter: 
 @pytest.mark.parametrize(("adapter", "rate"), [({"r": 4}, 1e-2), ({"r": 4}, 2e-3), ("none", 1e-3), ("none", 2e-4)])
 def test_it_is_silent_about_what_small_models_take(world: TinyWorld, tmp_path: Path, adapter: Any, rate: float) -> None:
     assert isinstance(of_size(world, tmp_path, adapter, rate), Good)
+
+
+@pytest.mark.parametrize(("adapter", "rate"), [({"r": 4}, 0.03), ({"r": 4}, 0.2), ("none", 0.02)])
+def test_it_fires_above_what_the_smallest_models_take(
+    world: TinyWorld, tmp_path: Path, adapter: Any, rate: float
+) -> None:
+    found = of_size(world, tmp_path, adapter, rate)
+    assert isinstance(found, Bad)
+    assert found.severity is Severity.WARNS
+    assert "above" in found.evidence

@@ -58,7 +58,7 @@ def test_it_fires_and_names_the_quickest_way_that_fits(world: TinyWorld, tmp_pat
     assert isinstance(found, Bad)
     assert found.severity is Severity.BLOCKS
     assert "training.per_device_train_batch_size=2, training.gradient_accumulation_steps=8" in found.fix
-    assert "22.0 GiB of 24.0 GiB" in found.value
+    assert "22.00 GiB of 24.00 GiB" in found.value
 
 
 @pytest.mark.parametrize(

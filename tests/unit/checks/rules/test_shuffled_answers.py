@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.demo_base import SHARED, Pair, config, pairs, shifted, shuffled
-from support.evidence import evidence, judge
+from support.evidence import judge
 
 from trimtab.checks.pairing import point, words
 from trimtab.checks.rule import Bad, Good, NotApplicable
 from trimtab.checks.rules.shuffled_answers import ShuffledAnswers
-from trimtab.records import Device, Severity
+from trimtab.records import Severity
 
 SYLLABLES = ["ba", "de", "fi", "go", "hu", "ka", "le", "mi", "no", "pu", "ra", "se", "ti", "vo", "zu", "lor"]
 
@@ -46,7 +47,7 @@ def test_it_fires_and_blocks_where_words_and_base_agree(
     judged = judge(ShuffledAnswers(), config(tmp_path, break_(_wordy())), tmp_path)
     assert isinstance(judged, Bad)
     assert judged.severity is Severity.BLOCKS
-    assert "giving answers the question that their words name lowers it by +" in judged.evidence
+    assert "giving answers the question that their words name lowers it by 0." in judged.evidence
     assert fix in judged.fix
     assert judged.rows and all(row.startswith("train.jsonl:") for row in judged.rows)
 
@@ -66,7 +67,7 @@ def test_it_fires_by_the_base_where_words_are_few(tmp_path: Path, break_: Callab
 
 
 def test_it_fires_by_the_words_where_the_base_is_too_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trimtab.checks.base.CPU_FLOPS", 1e9)
+    monkeypatch.setattr("trimtab.checks.base.CORE_FLOPS", 1e9)
     judged = judge(ShuffledAnswers(), config(tmp_path, shuffled(_wordy())), tmp_path)
     assert isinstance(judged, Bad)
     assert judged.severity is Severity.WARNS
@@ -99,10 +100,53 @@ def test_it_has_nothing_to_look_at_in_plain_text(tmp_path: Path) -> None:
     assert isinstance(judge(ShuffledAnswers(), asked, tmp_path), NotApplicable)
 
 
-def test_a_faster_device_is_asked_more(tmp_path: Path) -> None:
-    gpu = Device(kind="cuda", name="a GPU", memory_bytes=2**34, native_bf16=True, tflops=300.0)
-    here, there = (evidence(config(tmp_path, pairs(50)), tmp_path, device=device) for device in (None, gpu))
-    assert there.base.affordable_tokens > here.base.affordable_tokens
+def _both_ways(rows: list[Pair]) -> list[Pair]:
+    """Each pair as it is, and turned round."""
+    turned = [(f"Which question does this answer?\n{answer}", question) for question, answer in rows]
+    return [pair for both in zip(rows, turned, strict=True) for pair in both]
+
+
+def _piece_by_piece(texts: list[str]) -> list[Pair]:
+    """Each text answers the one before."""
+    return list(pairwise(texts))
+
+
+def _turn_by_turn(rows: list[Pair]) -> list[Pair]:
+    """Conversations of three exchanges, each exchange a row after all that was said before it."""
+    made = []
+    for at in range(0, len(rows) - 2, 3):
+        history = ""
+        for question, answer in rows[at : at + 3]:
+            made.append((f"{history}{question}", answer))
+            history += f"{question}\n{answer}\n"
+    return made
+
+
+@pytest.mark.parametrize("make", [_both_ways, _turn_by_turn, lambda rows: _piece_by_piece([a for _, a in rows])])
+def test_it_is_silent_where_questions_quote_other_answers(
+    tmp_path: Path, make: Callable[[list[Pair]], list[Pair]]
+) -> None:
+    judged = judge(ShuffledAnswers(), config(tmp_path, make(_wordy(300))), tmp_path)
+    assert not isinstance(judged, Bad)
+
+
+def test_it_fires_on_wrong_pairs_beside_quoted_ones(tmp_path: Path) -> None:
+    rows = _wordy(400)
+    judged = judge(ShuffledAnswers(), config(tmp_path, [*_both_ways(rows[:100]), *shuffled(rows[100:])]), tmp_path)
+    assert isinstance(judged, Bad)
+
+
+def test_it_is_silent_where_the_base_is_sure_of_the_pairs(tmp_path: Path) -> None:
+    """Words that name another row's question, in letters that the base does not take for the same."""
+    rows = []
+    for at, (question, answer) in enumerate(pairs(300)):
+        asked = [_name(7919 * (2 * at + each) % 4096).upper() for each in range(2)]
+        said = [_name(7919 * (2 * (at + 1) % 600 + each) % 4096).lower() for each in range(2)]
+        rows.append((f"{' '.join(asked)} {question}", f"{answer} {' '.join(said)}."))
+    assert point([question for question, _ in rows], [answer for _, answer in rows]).at_own < 10
+    judged = judge(ShuffledAnswers(), config(tmp_path, rows), tmp_path)
+    assert isinstance(judged, Good)
+    assert "the base prefers the given ones" in judged.value
 
 
 REAL = {
@@ -140,6 +184,35 @@ def test_it_is_silent_on_real_sets_and_fires_on_their_shuffled_copies(tmp_path: 
     assert isinstance(judge(ShuffledAnswers(), config(tmp_path, rows, model=stories), tmp_path), Good)
     judged = judge(ShuffledAnswers(), config(tmp_path, shuffled(rows), model=stories), tmp_path)
     assert isinstance(judged, Bad)
+
+
+def _translated() -> list[Pair]:
+    """English to French and back: the set has each sentence in fifteen languages."""
+    path = SHARED / "data" / "raw-text" / "multilingual-sentences.txt"
+    if not path.exists():
+        pytest.skip("the real data sets do not lie beside the repository")
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
+    made = []
+    for at in range(0, len(lines) - 14, 15):
+        english, french = lines[at + 4], lines[at + 6]
+        made += [(f"Translate to French: {english}", french), (f"Translate to English: {french}", english)]
+    return made
+
+
+def _continued() -> list[Pair]:
+    path = SHARED / "data" / "raw-text" / "wiki_demo.txt"
+    if not path.exists():
+        pytest.skip("the real data sets do not lie beside the repository")
+    text = path.read_text(encoding="utf-8").replace("\n", " ")
+    return _piece_by_piece([text[at : at + 400] for at in range(0, 120_000, 400)])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: _both_ways(_real("code-alpaca")[:500]), _translated, _continued], ids=["code", "French", "wiki"]
+)
+def test_it_is_silent_on_real_sets_that_quote_their_answers(tmp_path: Path, make: Callable[[], list[Pair]]) -> None:
+    stories = SHARED / "models" / "stories260k-llama"
+    assert not isinstance(judge(ShuffledAnswers(), config(tmp_path, make(), model=stories), tmp_path), Bad)
 
 
 def test_words_of_scripts_without_spaces_are_pairs_of_characters() -> None:

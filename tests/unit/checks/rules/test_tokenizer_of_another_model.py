@@ -11,7 +11,7 @@ import pytest
 from support.demo_base import BASE, config, pairs
 from support.evidence import judge
 from support.runs import sections
-from support.tiny import TinyWorld
+from support.tiny import TinyWorld, make_tokenizer, save_llama
 
 from trimtab.checks.rule import Bad, Good
 from trimtab.checks.rules.tokenizer_of_another_model import TokenizerOfAnotherModel
@@ -57,6 +57,28 @@ def test_it_fires_mildly_on_random_weights(world: TinyWorld, tmp_path: Path, ada
     judged = judge(TokenizerOfAnotherModel(), asked, tmp_path)
     assert isinstance(judged, Bad)
     assert judged.severity is severity
+
+
+def _two_signs(world: TinyWorld, folder: Path, adapter: Any) -> dict[str, Any]:
+    """Random weights, far more rows than tokens and other special ids than config.json's."""
+    model = folder / "random"
+    save_llama(model, make_tokenizer(world.train.read_text().splitlines()), vocab_size=2000, bos_token_id=77)
+    described = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(described | {"eos_token_id": 78}))
+    (model / "generation_config.json").unlink()
+    asked = sections(world, folder / "run")
+    asked["model"]["name_or_path"], asked["adapter"] = str(model), adapter
+    return asked
+
+
+@pytest.mark.parametrize(("adapter", "severity"), [({"r": 4}, Severity.BLOCKS), (None, Severity.WARNS)])
+def test_it_fires_mildly_where_random_weights_are_all_trained(
+    world: TinyWorld, tmp_path: Path, adapter: Any, severity: Severity
+) -> None:
+    judged = judge(TokenizerOfAnotherModel(), _two_signs(world, tmp_path, adapter), tmp_path)
+    assert isinstance(judged, Bad)
+    assert judged.severity is severity
+    assert "the tokenizer has 300 tokens for 2,000 rows" in judged.evidence
 
 
 def test_it_is_silent_on_a_base_with_its_own_tokenizer(tmp_path: Path) -> None:

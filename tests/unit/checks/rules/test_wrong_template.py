@@ -90,7 +90,7 @@ def test_it_has_nothing_to_look_at_in_plain_text(tmp_path: Path) -> None:
 
 
 def test_it_is_not_asked_where_the_base_is_too_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trimtab.checks.base.CPU_FLOPS", 1e7)
+    monkeypatch.setattr("trimtab.checks.base.CORE_FLOPS", 1e7)
     judged = judge(WrongTemplate(), config(tmp_path, pairs()), tmp_path)
     assert isinstance(judged, NotApplicable)
     assert "too slow here" in judged.why
