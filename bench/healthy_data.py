@@ -215,7 +215,8 @@ def main() -> int:
                 told = f"{finding.value} (limit: {finding.limit}): {finding.evidence} Fix: {finding.fix}"
                 said.append(f"- {one.name}: **{finding.rule}** {finding.severity.value}: {told}")
             examples = result.plan.examples.value
-            expected = [TOO_FEW] if examples < 100 else []
+            is_text = one.name.startswith("raw-text")  # there too-few-examples warns
+            expected = [TOO_FEW] if examples < 100 and not is_text else []
             if found["blocks"] != expected:
                 wrong.append(one.name)
             rules = " | ".join(", ".join(found[severity]) or "-" for severity in found)

@@ -52,15 +52,20 @@ def seen(
     folder: Path,
     rows: Sequence[Row],
     *,
-    validation: Sequence[Row] | None = None,
+    validation: Sequence[Row] | float | None = None,
     model: Path | None = None,
     **data: Any,
 ) -> Any:
-    """`Evidence` of a run on these rows; `data` are further keys of the config's section."""
+    """`Evidence` of a run on these rows. `validation` are rows too, or the share to hold out; `data` are further keys
+    of the config's section."""
     config = sections(world, folder / "run")
     if model is not None:
         config["model"] = {"name_or_path": str(model)}
-    held_out = str(write_rows(folder / "held_out.jsonl", validation)) if validation is not None else "none"
+    held_out: str | float = "none"
+    if isinstance(validation, float):
+        held_out = validation
+    elif validation is not None:
+        held_out = str(write_rows(folder / "held_out.jsonl", validation))
     files = {"train": str(write_rows(folder / "rows.jsonl", rows)), "validation": held_out, "max_length": 512}
     config["data"] = {**config["data"], **files, **data}
     return evidence(config, folder)

@@ -36,8 +36,8 @@ def twin_names(pairs: Pairs) -> str:
     return shown + (", …" if pairs.count > _NAMED else "")
 
 
-def rows_have(count: int, singular: str = "row has", plural: str = "rows have") -> str:
-    """ "1 row has", "2 rows have" """
+def counted(count: int, singular: str, plural: str) -> str:
+    """ "1 row", "2 rows" """
     return f"{count:,} {singular if count == 1 else plural}"
 
 

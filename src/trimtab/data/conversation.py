@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,18 @@ BEGINS_OTHERWISE = "a conversation that does not begin with a user's turn"
 ENDS_UNANSWERED = "a user's last turn that nobody answers"
 EMPTY_TURN = "an empty turn"
 REPEATED_TURN = "a turn that repeats an earlier one of its conversation word for word"
-TURN_FAULTS = (SAME_ROLE_TWICE, SYSTEM_LATER, BEGINS_OTHERWISE, ENDS_UNANSWERED, EMPTY_TURN, REPEATED_TURN)
+ANSWER_ASKS = "one exchange, of which the answer asks and the question does not"
+ANSWERED_BY_ASKING = "one exchange, in which a question answers what reads like an answer"
+TURN_FAULTS = (
+    SAME_ROLE_TWICE,
+    SYSTEM_LATER,
+    BEGINS_OTHERWISE,
+    ENDS_UNANSWERED,
+    EMPTY_TURN,
+    REPEATED_TURN,
+    ANSWER_ASKS,
+    ANSWERED_BY_ASKING,
+)
 """What `turn_faults` finds: rows are kept as they are, and the checks judge the counts."""
 _SHORTEST_REPEAT_CHARS = 20  # guess: shorter turns ("yes, please") recur in honest talk
 _PASSED_ON = ("name", "tool_call_id", "reasoning_content", "thinking")
@@ -75,7 +87,17 @@ def turn_faults(messages: Sequence[Message]) -> list[tuple[str, str]]:
     faults = []
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         faults = _order_faults(messages, roles)
-    empty = next((i for i, m in enumerate(messages) if not m.tool_calls and not m.content.strip()), None)
+    else:
+        faults = _asking_faults(messages[-2].content, messages[-1].content)
+    empty = next(
+        (
+            i
+            for i, m in enumerate(messages)
+            # an empty system text is how many exports say that there is none
+            if not m.tool_calls and m.role != "system" and not m.content.strip()
+        ),
+        None,
+    )
     if empty is not None:
         faults.append((EMPTY_TURN, f"turn {empty + 1}, the {roles[empty]}'s"))
     if len(messages) > 3:
@@ -86,6 +108,28 @@ def turn_faults(messages: Sequence[Message]) -> list[tuple[str, str]]:
                 faults.append((REPEATED_TURN, f"turn {number}, the {message.role}'s"))
                 break
             said.add(turn)
+    return faults
+
+
+_ASKS = ("?", "？")
+_SPEAKS_OF_QUESTIONS = re.compile(r"question|quer(?:y|ies)|\bask|quiz|interview|问题|提问|疑问", re.IGNORECASE)
+_READS_LIKE_AN_ANSWER = re.compile(
+    r"^\W{0,3}(?:(?:yes|no|sure|certainly|of course|absolutely)[,.!]|1\.\s|[您你]可以|是的|不是|当然|好的|以下|"
+    r"(?:here(?: is| are|'s)|there are|you (?:can|could|should)|i'm sorry|i am sorry|as an ai|to \w+)\b)"
+    r"|^####|\bthe (?:final )?answer is\b|\btherefore\b|\bthus\b|\bin conclusion\b|\boverall, |因此|所以|总之",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""How answers open, step and conclude. A passage that a question is to be made from, or a user's first words, mostly do
+not read so; an answer without any of it is not told from them."""
+
+
+def _asking_faults(asked: str, answered: str) -> list[tuple[str, str]]:
+    asked, answered = asked.strip(), answered.strip()
+    if not answered.endswith(_ASKS) or asked.endswith(_ASKS) or _SPEAKS_OF_QUESTIONS.search(asked):
+        return []
+    faults = [(ANSWER_ASKS, "")]
+    if _READS_LIKE_AN_ANSWER.search(asked):
+        faults.append((ANSWERED_BY_ASKING, ""))
     return faults
 
 

@@ -149,7 +149,9 @@ class Encoder:
             )
 
 
-_CONTROL_TEXT = re.compile(r"<\|[a-z_]{2,20}\|>|</s>|\[/?INST\]|<(?:start|end)_of_turn>")
+CONTROL_TOKEN = re.compile(r"<\|[^<>|\s]{1,30}\|>|<(?:start|end)_of_turn>")
+"""What is a control token to every tokenizer that has it; <s> and [INST] are plain text to many."""
+_CONTROL_TEXT = re.compile(rf"{CONTROL_TOKEN.pattern}|</s>|\[/?INST\]")
 
 
 def _count_control_text(texts: Sequence[str], place: int, builder: ExampleBuilder) -> None:

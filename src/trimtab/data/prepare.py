@@ -25,7 +25,7 @@ from trimtab.data.pool import Pool
 from trimtab.data.row import Row, RowProblem, place_of, split_place
 from trimtab.data.source import Source, held_out_sources, resolve_sources
 from trimtab.data.span_finder import FastPathRefuted, SpanFinder
-from trimtab.data.split import held_out_rows, validation_size
+from trimtab.data.split import held_out_together, validation_size
 from trimtab.data.store import Example, PoolWriter, TokenStore
 from trimtab.data.summary import data_error, short_names, summarise
 from trimtab.data.template import ChatTemplate, find_template
@@ -339,7 +339,11 @@ def _write_splits(pool: Pool, rule: Any, seed: int, inputs: _Inputs, folder: Pat
         words = f"{len(held_out):,} rows of {names}"
     else:
         size, words = validation_size(rule, rows)
-        held_out = held_out_rows(seed, rows, size)
+        held_out = held_out_together(seed, pool.writer.column("digests"), size)
+        if not len(held_out) and size:
+            words = f"none: too few of the {rows:,} rows differ to hold {size:,} out with equal rows on one side"
+        elif len(held_out) != size:
+            words += f"; {len(held_out):,}, with equal rows on one side"
     kept = np.ones(rows, dtype=np.bool_)
     kept[held_out] = False
     pool.writer.write_split("train", np.flatnonzero(kept))

@@ -1,4 +1,4 @@
-"""Which rows are held out: a pure function of the seed and the number of rows."""
+"""Which rows are held out: a pure function of the seed, the number of rows, and which of them are equal."""
 
 from __future__ import annotations
 
@@ -47,8 +47,32 @@ def validation_size(rule: float | str, rows: int) -> tuple[int, str]:
 def held_out_rows(seed: int, rows: int, size: int) -> NDArray[np.int64]:
     """`size` of `rows` indices, ascending. Each row gets a pseudo-random key (SplitMix64); the smallest keys
     are held out."""
-    keys = _mix(np.arange(rows, dtype=np.uint64) + _mix(np.array([seed % (1 << 64)], dtype=np.uint64)))
-    return np.sort(np.argsort(keys, kind="stable")[:size]).astype(np.int64)
+    return np.sort(np.argsort(_keys(seed, rows), kind="stable")[:size]).astype(np.int64)
+
+
+def held_out_together(seed: int, digests: NDArray[np.uint64], size: int) -> NDArray[np.int64]:
+    """About `size` rows, ascending, such that rows with equal digests are on one side.
+
+    Equal rows go by the key of the first of them. Going up the keys, they are held out if that brings the number closer
+    to `size`; at least one row is left to train on, so of rows that are all equal none is held out. Where no two are
+    equal, these are `held_out_rows`.
+    """
+    _, first, group, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
+    if len(first) == len(digests):
+        return held_out_rows(seed, len(digests), size)
+    is_held_out = np.zeros(len(first), dtype=np.bool_)
+    held_out = 0
+    for one in np.argsort(_keys(seed, len(digests))[first], kind="stable"):
+        if held_out >= size:
+            break
+        if counts[one] <= 2 * (size - held_out) and held_out + counts[one] < len(digests):
+            is_held_out[one] = True
+            held_out += int(counts[one])
+    return np.flatnonzero(is_held_out[group.reshape(-1)]).astype(np.int64)
+
+
+def _keys(seed: int, rows: int) -> NDArray[np.uint64]:
+    return _mix(np.arange(rows, dtype=np.uint64) + _mix(np.array([seed % (1 << 64)], dtype=np.uint64)))
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from trimtab.data.row import name_place
 
-STORE_FORMAT = 2
+STORE_FORMAT = 3
 
 _TOKEN_FILES = {"input_ids": "<i4", "is_target": "|b1"}
 _SPLIT_FILES = {"starts": "<i8", "lengths": "<i4", "target_counts": "<i4", "places": "<i8", "digests": "<u8"}

@@ -479,3 +479,12 @@ def test_published_data(run: Callable[..., Any], name: str, tokenizer_name: str)
     assert report.rows_read == report.rows_kept + sum(r.count for r in report.dropped.values())
     assert report.unended_turns == 0
     assert report.straddling_tokens == 0
+
+
+def test_equal_rows_are_on_one_side_of_the_split(run: Any, write: Any) -> None:
+    out = run(write(QA * 5), validation=0.1)
+    assert len(out.validation) == 30
+    assert out.report.validation_in_train.count == 0
+    few = run(write([QA[0], QA[1]] * 30), validation=0.1)
+    assert few.validation is None
+    assert few.report.validation_rule.startswith("none: too few of the 60 rows differ")

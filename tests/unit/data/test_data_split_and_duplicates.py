@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.data import duplicates as d
-from trimtab.data.split import held_out_rows, validation_size
+from trimtab.data.split import held_out_rows, held_out_together, validation_size
 from trimtab.data.store import PoolWriter, TokenStore
 from trimtab.errors import DataError
 
@@ -32,6 +32,31 @@ def test_split_is_the_same_on_every_machine() -> None:
         counts[held_out_rows(seed, 50, 10)] += 1
     assert counts.min() > 40
     assert counts.max() < 125  # 80 expected
+
+
+@given(st.integers(0, 2**63), st.lists(st.integers(0, 12), min_size=1, max_size=200), st.data())
+def test_equal_rows_are_on_one_side(seed: int, values: list[int], data: st.DataObject) -> None:
+    digests = np.array(values, dtype=np.uint64)
+    size = data.draw(st.integers(0, len(digests) - 1))
+    held_out = held_out_together(seed, digests, size)
+    assert held_out.tolist() == held_out_together(seed, digests, size).tolist() == sorted(set(held_out.tolist()))
+    kept = np.delete(digests, held_out)
+    assert len(kept)
+    assert not set(kept.tolist()) & set(digests[held_out].tolist())
+    assert len(held_out) <= 2 * size
+
+
+@pytest.mark.parametrize("copies", [1, 3, 10])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_split_is_about_as_large_as_asked(copies: int, seed: int) -> None:
+    digests = np.tile(np.arange(200, dtype=np.uint64), copies)
+    assert abs(len(held_out_together(seed, digests, 10 * copies + 1)) - 10 * copies) <= copies
+    if copies == 1:
+        assert held_out_together(seed, digests, 20).tolist() == held_out_rows(seed, 200, 20).tolist()
+
+
+def test_of_equal_rows_none_is_held_out() -> None:
+    assert not len(held_out_together(1, np.zeros(100, np.uint64), 10))
 
 
 def test_sizes() -> None:

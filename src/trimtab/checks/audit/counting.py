@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.checks.audit.endings import LONG_ANSWER_TARGETS, OPENING, endings
 from trimtab.checks.audit.likeness import Likeness, likeness
 from trimtab.checks.audit.near_rows import near_duplicates_within
 from trimtab.data.duplicates import MOST_ROWS, contained, repeated
@@ -24,8 +25,6 @@ SHOWN = 10
 """Names kept of the rows that something was seen in."""
 FEW_TARGETS = 10
 """The final checklist's number of target tokens."""
-LONG_ANSWER_TARGETS = 50
-"""From so many target tokens on an answer is taken for sentences, which end in a mark of their own. Guess."""
 
 _CHUNK_TOKENS = 1 << 20
 
@@ -81,11 +80,12 @@ class Audit:
     whole: int
     """Rows whose last answer was not cut: what is told about ends is told of these."""
     ends: dict[int, int]
-    """An added token -> whole rows whose last target it is."""
+    """An added token -> whole rows whose last target it is, line ends after it aside."""
     masked_ends: dict[int, int]
-    """An added token -> whole rows whose last target is plain text and which have that token, not a target, next."""
+    """An added token -> whole rows whose last answer it ends without being a target: it stands right after the last
+    target, or between the answer and targets that are nothing but line ends."""
     unended: Found
-    """Whole rows whose last target is no added token."""
+    """Whole rows whose last answer ends with no added token that is a target."""
     broken_off: Found
     """Of the twentieth of the whole rows that have the most targets, those that end in a letter, a comma or an opening
     bracket. Only rows of LONG_ANSWER_TARGETS or more are looked at."""
@@ -95,6 +95,18 @@ class Audit:
     """Rows that end so among the others that were looked at."""
     shorter_answers: int
     """Those others."""
+    prose: int
+    """Training answers that were looked at as texts and are prose (see endings.py)."""
+    long_prose: int
+    """Those of LONG_ANSWER_TARGETS or more."""
+    long_prose_broken: Found
+    """Those of these that break off, the longest first."""
+    pile: Found
+    """Prose answers of one length, the longest there is, most of which break off."""
+    pile_length: str
+    """ "250 characters"; "" where there is no such pile."""
+    pile_broken: int
+    """Those in the pile that break off."""
 
     double_bos: Found
     """Rows that begin with two BOS tokens."""
@@ -157,6 +169,11 @@ def audit(data: PreparedData, tokenizer: TextTokenizer) -> Audit:
     longest = np.argsort(rows.full_lengths, kind="stable")[::-1][:SHOWN]
     same = repeated(train.digests)
     copies = np.unique(train.digests, return_counts=True)[1]
+    ending = endings(train, tokenizer, kept.places[kept.was_cut].tolist())
+
+    def named(places: tuple[int, ...]) -> Found:
+        return Found(len(places), tuple(name_place(place, names) for place in places[:SHOWN]))
+
     originals = np.setdiff1d(np.arange(len(train)), same, assume_unique=True)
     return Audit(
         rows=len(kept.lengths),
@@ -181,6 +198,12 @@ def audit(data: PreparedData, tokenizer: TextTokenizer) -> Audit:
         longest_answers=int(is_longest.sum()),
         broken_shorter=int((is_broken & ~is_longest).sum()),
         shorter_answers=int((~is_longest).sum()),
+        prose=ending.answers,
+        long_prose=ending.long_answers,
+        long_prose_broken=named(ending.broken_long),
+        pile=named(ending.pile.places) if ending.pile else Found(),
+        pile_length=f"{ending.pile.length:,} {ending.pile.unit}" if ending.pile else "",
+        pile_broken=ending.pile.broken if ending.pile else 0,
         double_bos=found(seen.double_bos),
         unknown=found(seen.unknown),
         unknown_tokens=seen.unknown_tokens,
@@ -282,7 +305,6 @@ class _Worst:
 
 
 _BROKEN, _BLANK, _ENDED = 1, 2, 3
-_OPENING = frozenset(",，、([{（【《“‘«-–—/&+=")
 
 
 class _TokenPass:
@@ -347,11 +369,16 @@ class _TokenPass:
         target_counts = np.diff(np.concatenate([[0], before]))
         whole = np.flatnonzero(~was_cut)
         last = targets[before[whole] - 1]
-        is_added = np.isin(ids[last], self._added)
-        _count(self.ends, ids[last[is_added]])
-        bare = ~is_added
+        end = self._before_line_ends(ids, last, starts[whole])
+        is_added = np.isin(ids[end], self._added)
+        _count(self.ends, ids[end[is_added & is_target[end]]])
+        bare = ~(is_added & is_target[end])
         self.unended.add(target_counts[whole[bare]], places[whole[bare]])
-        followed = last[bare][last[bare] + 1 < ends[whole[bare]]]
+        # before an added token that is no target there must be an answer, or it belongs to the context
+        first = targets[before[whole] - target_counts[whole]]
+        within = is_added & ~is_target[end] & (first < end)
+        _count(self.masked_ends, ids[end[within]])
+        followed = last[~is_added & (last + 1 < ends[whole])]
         next_ids = ids[followed + 1]
         _count(self.masked_ends, next_ids[np.isin(next_ids, self._added)])
         is_long = target_counts[whole] >= LONG_ANSWER_TARGETS
@@ -359,6 +386,17 @@ class _TokenPass:
         self._long_answers.append(
             (target_counts[rows], self._breaks_off(ids, last[is_long], starts[rows]), places[rows])
         )
+
+    def _before_line_ends(
+        self, ids: NDArray[np.int32], last: NDArray[np.int64], starts: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Where each answer ends: its last target, or what stands before it if that is white space. Chat templates
+        write a line end or two after the token that ends a turn."""
+        at = last.copy()
+        for _ in range(2):
+            blank = (self._kinds_of(ids[at]) == _BLANK) & ~np.isin(ids[at], self._added) & (at > starts)
+            at[blank] -= 1
+        return at
 
     def long_answers(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
         """Of each whole row with LONG_ANSWER_TARGETS or more: targets, whether it breaks off, place."""
@@ -394,7 +432,7 @@ class _TokenPass:
         text = self.tokenizer.decode([token]).strip()
         if not text:
             return _BLANK
-        return _BROKEN if text[-1].isalpha() or text[-1] in _OPENING else _ENDED
+        return _BROKEN if text[-1].isalpha() or text[-1] in OPENING else _ENDED
 
 
 def _count(counts: dict[int, int], ids: NDArray[np.int32]) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trimtab.checks.evidence import Evidence
-from trimtab.checks.row_counts import first_names, is_plain_text, percent, share_of
+from trimtab.checks.row_counts import first_names, is_plain_text, longer_max_length, percent, share_of
 from trimtab.checks.rule import Bad, Good, Judgement, Rule, Stage
 from trimtab.data.examples import CUT_BARE, TOO_LONG
 from trimtab.records import Severity
@@ -53,7 +53,7 @@ class AnswersCut(Rule):
         audit, report = seen.audit, seen.data.report
         max_length = report.max_length
         cut = audit.answers_cut(max_length)
-        limit = f"at most {WARNS_FROM:.0%} of answers longer than max_length={max_length:,}"
+        limit = f"at most {WARNS_FROM:.0%} of answers longer than data.max_length: {max_length}"
         value = share_of(cut, audit.answers, "answers")
         if not cut:
             return Good(value=value, limit=limit)
@@ -76,23 +76,21 @@ class AnswersCut(Rule):
             value=value,
             limit=limit,
             evidence=f"by max_length: {table} · 99% whole from {enough:,}; {lost}{named}",
-            fix=_fix(
-                enough,
-                max_length,
-                getattr(seen.architecture, "max_position_embeddings", None),
-                drops=report.overflow == "drop",
-            ),
+            fix=_fix(seen, enough),
             rows=rows,
             severity=severity,
         )
 
 
-def _fix(enough: int, max_length: int, positions: int | None, *, drops: bool) -> str:
-    leave_out = "" if drops else ", or leave these rows out with data.overflow: drop"
+def _fix(seen: Evidence, enough: int) -> str:
+    max_length = seen.data.report.max_length
+    leave_out = "" if seen.data.report.overflow == "drop" else ", or leave these rows out with data.overflow: drop"
     if enough <= max_length:
         return f"shorten or split these rows{leave_out}"
-    if positions is None or enough <= positions:
-        return f"set data.max_length: {enough} (99% of the answers whole; memory grows with it){leave_out}"
-    if positions > max_length:
-        return f"set data.max_length: {positions}, all that the model has positions for; shorten the rest{leave_out}"
-    return f"the model has {positions:,} positions: shorten or split the longest rows{leave_out}"
+    longer = longer_max_length(seen, enough)
+    if not longer:
+        positions = seen.architecture.max_position_embeddings
+        return f"the model has {positions:,} positions: shorten or split the longest rows{leave_out}"
+    if longer.endswith(f" {enough}"):
+        return f"set {longer} (99% of the answers whole; memory grows with it){leave_out}"
+    return f"set {longer}, all that the model has positions for; shorten the rest{leave_out}"

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trimtab.checks.evidence import Evidence
-from trimtab.checks.row_counts import by_share, event, first_names, has_turns, share_of
+from trimtab.checks.row_counts import by_share, counted, event, first_names, has_turns, share_of
 from trimtab.checks.rule import Bad, Good, Judgement, NotApplicable, Rule, Stage
 from trimtab.data.conversation import EMPTY_TURN
 from trimtab.records import Severity
@@ -14,7 +14,7 @@ WARNS_FROM = 0.01  # guess: a stray one is harmless, one row in a hundred was ma
 class EmptyTurns(Rule):
     """
     What it finds:
-        Conversations with a turn that has no text and calls no tool.
+        Conversations with a user's or assistant's turn, or a tool's result, that has no text and calls no tool.
 
     Why it matters:
         An empty question with an answer teaches the model to answer unasked; an empty answer is no target, and the
@@ -27,7 +27,8 @@ class EmptyTurns(Rule):
         Remove the empty turns, with their answers where they are questions, or fill them.
 
     What it cannot see:
-        Turns that say nothing in words, such as "…" or "N/A".
+        Turns that say nothing in words, such as "…" or "N/A". An empty system turn is how many exports say that there
+        is none, and is left alone.
 
     Source:
         FederatedScope issue 625, axolotl issue 290: NaN and crashes from empty answers.
@@ -47,7 +48,7 @@ class EmptyTurns(Rule):
         return Bad(
             value=value,
             limit=limit,
-            evidence=f"{found.count:,} rows have {EMPTY_TURN}: {first_names(found.first)}",
+            evidence=f"{counted(found.count, 'row has', 'rows have')} {EMPTY_TURN}: {first_names(found.first)}",
             fix="remove or fill the empty turns",
             rows=found.first,
             severity=by_share(found.count, rows_read, warns_from=WARNS_FROM),

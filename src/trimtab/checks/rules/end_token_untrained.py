@@ -26,12 +26,14 @@ class EndTokenUntrained(Rule):
         labels were set to -100 wherever the padding token is, which is </s> too.
 
     Fix:
-        Rows with labels of their own: make the end token after each answer a target. A chat template: it must write
+        Rows with labels of their own: make the first end token after each answer a target (its own id in labels, not
+        -100), and mask padding by attention_mask instead of by the padding token's id. A chat template: it must write
         the end token after the assistant's turn. A tokenizer without an end token: name one (eos_token) that the
         model knows.
 
     What it cannot see:
-        Whether the end token's embedding is itself trained (untrained-embeddings looks at that). Of several answers
+        A line end that is a target after the end token makes no difference: what ends the answer is judged. Whether the
+        end token's embedding is itself trained (untrained-embeddings looks at that). Of several answers
         in a row only the last is judged, and rows that max_length cuts are not.
 
     Source:
@@ -78,20 +80,27 @@ class EndTokenUntrained(Rule):
 def _severity(seen: Evidence, *, trained: int, other: int, masked: int) -> Severity:
     if is_plain_text(seen):
         return Severity.NOTES  # text to go on from need not end
+    if masked >= TRAINED_FROM * seen.audit.whole:
+        return Severity.BLOCKS
     if trained or other:
         return Severity.WARNS
-    masks_all = masked >= TRAINED_FROM * seen.audit.whole
     ends_by_words = not seen.data.report.unended_turns  # the template writes words that close the turn
-    return Severity.BLOCKS if masks_all or (has_turns(seen) and not ends_by_words) else Severity.WARNS
+    return Severity.BLOCKS if (has_turns(seen) and not ends_by_words) else Severity.WARNS
 
 
 def _fix(seen: Evidence, masked: int, other: dict[int, int]) -> str:
     if masked:
-        return "make the end token after each answer a target (in labels: its id in place of -100)"
+        return (
+            f"make the first {_shown(seen, seen.audit.masked_ends)} after each answer a target (labels: its own id, "
+            "not -100), and mask padding by attention_mask, not by the padding token's id"
+        )
     if other:
         return f"make {_shown(seen, other)} the tokenizer's eos_token, or end the answers with its eos_token"
     if has_turns(seen):
         return "use a data.chat_template that writes the end token (eos_token) after the assistant's turn"
+    eos = seen.text_tokenizer.eos_id
+    if eos is not None and any(source.format == "tokenized" for source in seen.data.report.sources):
+        return f"append {_shown(seen, {eos})} (id {eos}) after each answer, to input_ids and to labels"
     return "end each answer with the tokenizer's eos_token; a tokenizer without one needs one that the model knows"
 
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from trimtab.checks.audit import FEW_TARGETS
 from trimtab.checks.evidence import Evidence
-from trimtab.checks.row_counts import first_names, is_plain_text, share_of
+from trimtab.checks.row_counts import counted, first_names, is_plain_text, share_of
 from trimtab.checks.rule import Bad, Good, Judgement, Rule, Stage
 from trimtab.records import Severity
 
@@ -49,8 +49,8 @@ class FewTargetTokens(Rule):
         return Bad(
             value=value,
             limit=limit,
-            evidence=f"the usual row has {audit.median_targets:,} target tokens; {audit.one_target:,} rows have a "
-            f"single one; fewest in {first_names(few.rows)}",
+            evidence=f"the usual row has {audit.median_targets:,} target tokens; "
+            f"{counted(audit.one_target, 'row has', 'rows have')} a single one; fewest in {first_names(few.rows)}",
             fix="look at the named rows; short answers that are meant so need no change",
             rows=few.rows,
             severity=Severity.WARNS if are_strays and not is_plain_text(seen) else Severity.NOTES,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trimtab.checks.evidence import Evidence
-from trimtab.checks.row_counts import first_names, share_of
+from trimtab.checks.row_counts import counted, first_names, longer_max_length, share_of
 from trimtab.checks.rule import Bad, Good, Judgement, Rule, Stage
 from trimtab.data.encode import ANSWERS_NOBODY
 from trimtab.data.examples import CUT_BARE, NO_TARGET, NO_TOKENS
@@ -28,7 +28,7 @@ class NoTargetRows(Rule):
         not read as it was meant, and what is left is a chance remainder.
 
     Example:
-        1,204 of 2,000 rows: 1,204 cut before their first target. The prompts are longer than max_length.
+        1,204 of 2,000 rows: 1,204 rows: cut before their first target. The prompts are longer than max_length.
 
     Fix:
         Cut before its first target: raise data.max_length, or shorten the prompts. Empty answer: look at the named
@@ -57,11 +57,14 @@ class NoTargetRows(Rule):
         severity = Severity.WARNS if share >= WARNS_FROM else Severity.NOTES
         if share > BLOCKS_FROM:
             severity = Severity.BLOCKS
-        said = [f"{rows.count:,} {reason} ({first_names(rows.first)})" for reason, rows in dropped.items()]
+        said = [
+            f"{counted(rows.count, 'row', 'rows')}: {reason} ({first_names(rows.first)})"
+            for reason, rows in dropped.items()
+        ]
         fixes = []
         if CUT_BARE in dropped:
-            enough = seen.audit.max_length_for(0.99)
-            fixes.append(f"raise data.max_length (99% of the answers are whole from {enough:,}) or shorten the prompts")
+            longer = longer_max_length(seen, seen.audit.max_length_for(0.99))
+            fixes.append(f"set {longer} or shorten the prompts" if longer else "shorten the prompts")
         if set(dropped) - {CUT_BARE}:
             fixes.append("fill or remove the named rows; data.columns and the role names say what is an answer")
         return Bad(

@@ -56,8 +56,8 @@ class PadTokenIsEndToken(Rule):
             limit=limit,
             evidence=f"{shown} is the tokenizer's pad_token and ends answers; as a target it ends "
             f"{audit.ends.get(pad, 0):,} answers",
-            fix="give the tokenizer a pad_token of its own and tokenise again, or make the first end token after each "
-            "answer a target",
+            fix=f"make the first {shown} after each answer a target (labels: {pad}, not -100), or give the tokenizer a "
+            "pad_token of its own and tokenise again",
             rows=audit.unended.rows,
             severity=Severity.WARNS if masked >= WARNS_FROM * audit.whole else Severity.NOTES,
         )

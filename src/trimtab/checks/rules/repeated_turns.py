@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trimtab.checks.evidence import Evidence
-from trimtab.checks.row_counts import by_share, event, first_names, has_turns, share_of
+from trimtab.checks.row_counts import by_share, counted, event, first_names, has_turns, share_of
 from trimtab.checks.rule import Bad, Good, Judgement, NotApplicable, Rule, Stage
 from trimtab.data.conversation import REPEATED_TURN
 from trimtab.records import Severity
@@ -48,7 +48,7 @@ class RepeatedTurns(Rule):
         return Bad(
             value=value,
             limit=limit,
-            evidence=f"{found.count:,} rows have {REPEATED_TURN}: {first_names(found.first)}",
+            evidence=f"{counted(found.count, 'row has', 'rows have')} {REPEATED_TURN}: {first_names(found.first)}",
             fix="remove the doubled turns",
             rows=found.first,
             severity=by_share(found.count, rows_read, warns_from=WARNS_FROM),

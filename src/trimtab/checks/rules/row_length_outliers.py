@@ -53,13 +53,16 @@ class RowLengthOutliers(Rule):
             return Good(value=value, limit=limit)
         held = int(lengths[is_long].sum(dtype=np.int64))
         longest = seen.audit.longest[:count]
-        kept = min(int(lengths.max()), max_length)
+        kept, bound = min(int(lengths.max()), max_length), FACTOR * usual
+        memory = f"; memory must hold a row of {kept:,} tokens, 95% of the rows need {usual:,}" if usual < kept else ""
+        way = (
+            f"data.max_length: {bound} would cut only these" if bound < max_length else "max_length cuts them as it is"
+        )
         return Bad(
             value=value,
             limit=limit,
-            evidence=f"{', '.join(f'{row} ({tokens:,} tokens)' for row, tokens in longest[:3])}; they hold "
-            f"{percent(held, int(lengths.sum(dtype=np.int64)))} of all tokens; memory must hold a row of {kept:,} "
-            f"tokens, 95% of the rows need {usual:,}",
-            fix=f"look at the named rows; data.max_length: {FACTOR * usual} would cut only these",
+            evidence=f"{', '.join(f'{row} ({tokens:,} tokens)' for row, tokens in longest[:3])}; "
+            f"{percent(held, int(lengths.sum(dtype=np.int64)))} of all tokens lie in rows so long{memory}",
+            fix=f"look at the named rows; {way}",
             rows=tuple(row for row, _ in longest),
         )

@@ -31,10 +31,11 @@ class ScheduleEndsEarly(Rule):
         nothing. The two were counted for a shorter run.
 
     Fix:
-        Leave training.lr_scheduler_kwargs out, or count its steps for this run; leave training.max_steps out.
+        Leave training.lr_scheduler_kwargs out, or count its steps for this run; leave training.max_steps out, or
+        set training.num_train_epochs to 1 or more.
 
     What it cannot see:
-        Whether a short run is a trial: max_steps below an epoch is then meant.
+        Whether a short run is a trial: less than an epoch is then meant.
 
     Source:
         MiniCPM (arXiv 2404.06395), section 4, on what a decay is worth.
@@ -73,8 +74,8 @@ class ScheduleEndsEarly(Rule):
                 value=f"{total:,} steps of an epoch's {per_epoch:,}",
                 limit=limit,
                 evidence=f"{max(0, unseen):,} of {plan.examples.value:,} examples are never trained on "
-                f"(training.max_steps, by {seen.origins.get('training.max_steps', 'the config')})",
-                fix=f"set training.max_steps: {per_epoch}, or leave it out; for a trial run nothing need be done",
+                f"({_decided_by(seen)})",
+                fix=f"{_an_epoch(seen)}; for a trial run nothing need be done",
                 severity=Severity.NOTES,
             )
         if factor(total - 1) > STILL_HIGH and total >= SHORT_RUN_STEPS:
@@ -87,3 +88,19 @@ class ScheduleEndsEarly(Rule):
                 severity=Severity.NOTES,
             )
         return Good(value=value, limit=limit)
+
+
+def _decided_by(seen: Evidence) -> str:
+    key = _length_key(seen)
+    return f"{key}: {getattr(seen.config.training, key.removeprefix('training.'))}, {seen.origins.get(key, 'default')}"
+
+
+def _length_key(seen: Evidence) -> str:
+    """The key that decided the length of the run."""
+    return "training.max_steps" if seen.config.training.max_steps > 0 else "training.num_train_epochs"
+
+
+def _an_epoch(seen: Evidence) -> str:
+    if _length_key(seen) == "training.max_steps":
+        return f"set training.max_steps: {seen.plan.steps_per_epoch.value}, or leave it out"
+    return "set training.num_train_epochs: 1, or leave it out"

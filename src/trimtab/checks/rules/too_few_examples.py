@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trimtab.checks.evidence import Evidence
+from trimtab.checks.row_counts import counted, is_plain_text
 from trimtab.checks.rule import Bad, Good, Judgement, Rule, Stage
 from trimtab.records import Severity
 
@@ -27,7 +28,8 @@ class TooFewExamples(Rule):
         (--accept too-few-examples) and train one epoch.
 
     What it cannot see:
-        Whether a hundred are enough for what is to be learnt.
+        Whether a hundred are enough for what is to be learnt. In text without turns a row may be a whole book: there
+        this rule warns and does not block.
 
     Source:
         LIMA (arXiv 2305.11206), section 5: quality outweighs number, from about a thousand on.
@@ -41,15 +43,17 @@ class TooFewExamples(Rule):
         report = seen.data.report
         copies = report.duplicates_in_train.count
         count = len(seen.data.train) - copies  # the store keeps only rows with a target
-        limit = f"at least {FEWEST}"
+        value, limit = f"{counted(count, 'example', 'examples')} with target tokens", f"at least {FEWEST}"
         if count >= FEWEST:
-            return Good(value=f"{count:,} examples with target tokens", limit=limit)
+            return Good(value=value, limit=limit)
         lost = sum(rows.count for rows in report.dropped.values())
         held_out = report.validation.examples if report.validation else 0
         return Bad(
-            value=f"{count:,} examples with target tokens",
+            value=value,
             limit=limit,
-            evidence=f"{report.rows_read:,} rows were read, {lost:,} dropped, {held_out:,} held out to validate on"
-            + (f"; {copies:,} are copies of another row" if copies else ""),
+            evidence=f"{counted(report.rows_read, 'row was', 'rows were')} read, {lost:,} dropped, "
+            f"{held_out:,} held out to validate on"
+            + (f"; {counted(copies, 'is a copy', 'are copies')} of another row" if copies else ""),
             fix="gather more examples, or train on these few for one epoch with --accept too-few-examples",
+            severity=Severity.WARNS if is_plain_text(seen) else Severity.BLOCKS,
         )

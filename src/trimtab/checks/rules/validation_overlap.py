@@ -21,13 +21,14 @@ class ValidationOverlap(Rule):
     Why it matters:
         The validation loss then measures how well rows are remembered. It falls as the model overfits, the best
         checkpoint is the most overfitted one, and no other sign is left. It blocks where most validation rows are
-        training rows with the same answer: validation is the training data, in part or as a whole.
+        training rows with the same answer, in files that were given as validation data: it is the training data, in
+        part or as a whole. Where Trimtab split the rows, equal ones are on one side, and near copies are warned of.
 
     Example:
         validation: train.jsonl by mistake, so 300 of 300 rows are in both.
 
     Fix:
-        Remove duplicates before splitting; give data.validation another file, or a share with families kept
+        Remove near copies before Trimtab splits; give data.validation another file, or a share with families kept
         together.
 
     What it cannot see:
@@ -49,27 +50,33 @@ class ValidationOverlap(Rule):
         looked_at, rows = audit.validation_looked_at, len(validation)
         share = exact.count / rows + near.count / looked_at
         same = exact.count / rows + audit.near_train_same_answer / looked_at
-        value = share_of(exact.count + near.count, rows)
+        is_own_split = all(source.role == "train" for source in seen.data.report.sources)
+        if looked_at == rows:
+            value = share_of(exact.count + near.count, rows)
+        else:
+            near_share = share_of(near.count, looked_at, "looked at")
+            value = f"{share_of(exact.count, rows)} are copies · {near_share} nearly"
         limit = f"under {WARNS_FROM:.0%} of the validation rows"
         if not exact.count and not near.count:
             return Good(value=value, limit=limit)
         severity = Severity.WARNS if share >= WARNS_FROM else Severity.NOTES
-        if same > BLOCKS_FROM:
+        if same > BLOCKS_FROM and not is_own_split:
             severity = Severity.BLOCKS
         said = []
         if exact.count:
             said.append(f"{exact.count:,} ({percent(exact.count, rows)}) word for word: {twin_names(exact)}")
         if near.count:
-            sampled = f" of {looked_at:,} looked at" if looked_at < rows else ""
+            counted = f"{near.count:,}" if looked_at == rows else share_of(near.count, looked_at, "looked at")
             said.append(
-                f"{near.count:,}{sampled} nearly, {audit.near_train_same_answer:,} of them with the same answer: "
-                f"{twin_names(near)}"
+                f"{counted} nearly, {audit.near_train_same_answer:,} of them with the same answer: {twin_names(near)}"
             )
         return Bad(
             value=value,
             limit=limit,
             evidence="; ".join(said),
-            fix="remove these rows from the training data, or hold out whole families (data.validation: a file)",
+            fix="remove the copies first, or hold out whole families of them (data.validation: a file)"
+            if is_own_split
+            else "remove these rows from the training data, or give data.validation another file",
             rows=tuple(row for pairs in (exact, near) for row, _ in pairs.first),
             severity=severity,
         )

@@ -11,7 +11,11 @@ SIGMAS = 6
 RATIO = 1.3
 """Both are needed. Measured over 180 random splits of ten sets and two tokenizers: at most 4.4 sigmas and 1.27 times
 the noise. Files of another language, domain or format: from 10 sigmas and 1.37 times up, mostly hundreds."""
+FLOOR_BITS = 0.02
+"""Above the noise: where rows repeat each other, the noise is next to nothing, and any difference many times that.
+Guess."""
 LENGTH_RATIO = 1.5
+MOST_TIMES = 100
 
 
 class ValidationUnlikeTraining(Rule):
@@ -52,14 +56,18 @@ class ValidationUnlikeTraining(Rule):
         likeness = seen.audit.likeness
         if likeness is None:
             return NotApplicable(f"fewer than {FEWEST_ROWS} rows on one side: chance alone could make them differ")
-        by_what = {"targets": likeness.targets, "context": likeness.context}
-        unlike = [_said(what, one) for what, one in by_what.items() if one.sigmas > SIGMAS and _times(one) > RATIO]
+        by_what = {"the targets": likeness.targets, "the context": likeness.context}
+        unlike = [_said(what, one) for what, one in by_what.items() if _differs(one)]
         ratio = likeness.length_ratio
         if likeness.length.sigmas > SIGMAS and not 1 / LENGTH_RATIO < ratio < LENGTH_RATIO:
             unlike.append(f"validation rows are {ratio:.1f} times as long")
-        value = " · ".join(f"{what} {_times(one):.1f}× the noise" for what, one in by_what.items() if one.noise)
-        value += f" · lengths ×{ratio:.2f}"
-        limit = f"within {RATIO}× the noise of random samples ({SIGMAS} standard deviations)"
+        times = [
+            f"{what.removeprefix('the ')} {_times_shown(one)} the noise"
+            for what, one in by_what.items()
+            if one.noise or one.of_validation
+        ]
+        value = " · ".join([*times, f"lengths ×{ratio:.2f}"])
+        limit = f"within {RATIO}× the noise of random samples ({SIGMAS} standard deviations) or {FLOOR_BITS} bits"
         if not unlike:
             return Good(value=value, limit=limit)
         return Bad(
@@ -76,8 +84,22 @@ def _times(difference: Difference) -> float:
     return difference.of_validation / max(difference.noise, 1e-9) if difference.of_validation else 0.0
 
 
-def _said(what: str, difference: Difference) -> str:
+def _differs(difference: Difference) -> bool:
     return (
-        f"{what} differ by {difference.of_validation:.2f} bits, the samples by {difference.noise:.2f} "
-        f"(at most {max(difference.of_samples):.2f})"
+        difference.sigmas > SIGMAS
+        and _times(difference) > RATIO
+        and difference.of_validation - difference.noise >= FLOOR_BITS
+    )
+
+
+def _times_shown(difference: Difference) -> str:
+    times = _times(difference)
+    return f">{MOST_TIMES}×" if times > MOST_TIMES else f"{times:.1f}×"
+
+
+def _said(what: str, difference: Difference) -> str:
+    differ = "differ" if what == "the targets" else "differs"
+    return (
+        f"{what} {differ} by {difference.of_validation:.2g} bits, the samples by {difference.noise:.2g} "
+        f"(at most {max(difference.of_samples):.2g})"
     )

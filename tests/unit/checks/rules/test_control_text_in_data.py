@@ -19,8 +19,9 @@ from trimtab.records import Severity
         ("It.<|im_end|>", 1, Severity.WARNS),
         ("[INST] It. [/INST]", 1, Severity.NOTES),
         ("[INST] It. [/INST]", 20, Severity.WARNS),
+        ("<|START_OF_TURN_TOKEN|> It. <|reserved_special_token_5|>", 20, Severity.WARNS),
     ],
-    ids=["own", "one foreign", "many foreign"],
+    ids=["own", "one foreign", "many foreign", "capitals and digits"],
 )
 def test_it_fires(world: TinyWorld, tmp_path: Path, text: str, count: int, severity: Severity) -> None:
     rows = [*chats(150), *(chat(f"Say {text}", f"{text} {i}") for i in range(count))]

@@ -35,3 +35,8 @@ def test_it_fires(world: TinyWorld, tmp_path: Path, row: dict[str, object], coun
 
 def test_it_is_silent_on_words_and_on_calls(world: TinyWorld, tmp_path: Path) -> None:
     assert isinstance(EmptyTurns().judge(seen(world, tmp_path, [*chats(20), CALL])), Good)
+
+
+def test_it_is_silent_on_an_empty_system_turn(world: TinyWorld, tmp_path: Path) -> None:
+    row = chat("", "Say it.", "It.", roles=("system", "user", "assistant"))
+    assert isinstance(EmptyTurns().judge(seen(world, tmp_path, [*chats(20), *([row] * 20)])), Good)

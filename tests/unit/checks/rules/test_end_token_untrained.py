@@ -71,3 +71,33 @@ def test_it_is_silent_when_answers_end(world: TinyWorld, tmp_path: Path, form: s
 def test_it_is_silent_when_the_padding_token_pads_after_the_end(world: TinyWorld, tmp_path: Path) -> None:
     padded = {"input_ids": [*TRAINED["input_ids"], 0, 0], "labels": [*TRAINED["labels"], -100, -100]}
     assert isinstance(EndTokenUntrained().judge(seen(world, tmp_path, [padded] * 50)), Good)
+
+
+def _then_line_end(world: TinyWorld, *, is_target: bool) -> dict[str, object]:
+    """As ChatML templates write a row: the answer, <|im_end|>, a line end; the last of these is a target."""
+    from transformers import AutoTokenizer
+
+    line_end = AutoTokenizer.from_pretrained(world.llama).encode("\n")
+    labels = [-100] * 5 + [*range(10, 40), 4 if is_target else -100, *line_end]
+    return {"input_ids": [*range(5, 40), 4, *line_end, 4, 4], "labels": [*labels, -100, -100]}
+
+
+def test_it_is_silent_where_a_line_end_is_the_last_target(world: TinyWorld, tmp_path: Path) -> None:
+    assert isinstance(
+        EndTokenUntrained().judge(seen(world, tmp_path, [_then_line_end(world, is_target=True)] * 50)), Good
+    )
+
+
+def test_it_fires_where_the_end_token_before_a_line_end_is_masked(world: TinyWorld, tmp_path: Path) -> None:
+    judgement = EndTokenUntrained().judge(seen(world, tmp_path, [_then_line_end(world, is_target=False)] * 50))
+    assert isinstance(judgement, Bad)
+    assert judgement.severity is Severity.BLOCKS
+    assert "in 50 rows '<|im_end|>' follows the answer and is masked" in judgement.evidence
+    assert "labels: its own id, not -100" in judgement.fix
+    assert "attention_mask" in judgement.fix
+
+
+def test_it_fires_with_the_token_to_append_to_tokenised_rows(world: TinyWorld, tmp_path: Path) -> None:
+    judgement = EndTokenUntrained().judge(seen(world, tmp_path, [BARE] * 50))
+    assert isinstance(judgement, Bad)
+    assert "append '<|im_end|>' (id 4) after each answer, to input_ids and to labels" in judgement.fix

@@ -27,6 +27,17 @@ def test_it_fires(world: TinyWorld, tmp_path: Path, row: dict[str, object], coun
     assert judgement.rows[0] == f"rows.jsonl:{200 - count + 1}"
 
 
+def test_it_fires_with_a_fix_that_the_model_can_follow(world: TinyWorld, tmp_path: Path) -> None:
+    beyond = chat(" ".join(["word"] * 900), "It.")
+    judgement = NoTargetRows().judge(seen(world, tmp_path / "beyond", [*chats(50), *([beyond] * 50)]))
+    assert isinstance(judgement, Bad)
+    assert judgement.fix == "shorten the prompts"  # the model has 512 positions, and max_length is 512
+    below = seen(world, tmp_path / "below", [*chats(50), *([LONG_PROMPT] * 50)], max_length=128)
+    judgement = NoTargetRows().judge(below)
+    assert isinstance(judgement, Bad)
+    assert judgement.fix == "set data.max_length: 512 or shorten the prompts"
+
+
 def test_it_is_silent_on_healthy_rows(world: TinyWorld, tmp_path: Path) -> None:
     assert isinstance(NoTargetRows().judge(seen(world, tmp_path, chats(50))), Good)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
-from support.rows import chat, chats, seen
+from support.rows import chat, chats, seen, sentence
 from support.tiny import TinyWorld
 
 from trimtab.checks.rule import Bad, Good, NotApplicable
@@ -69,3 +70,31 @@ def test_workers_count_the_same(world: TinyWorld, tmp_path: Path) -> None:
     counts = [seen(world, tmp_path / str(n), rows, workers=n).data.report.events for n in (1, 2)]
     assert counts[0] == counts[1]
     assert [rows.count for rows in counts[0].values()] == [40]
+
+
+def _asked(count: int, prompt: str) -> list[dict[str, object]]:
+    """Each answer asks what its prompt says nothing of."""
+    draw = random.Random(0)
+    return [chat(prompt.format(sentence(draw, 12)), sentence(draw, 6).removesuffix(".") + "?") for _ in range(count)]
+
+
+@pytest.mark.parametrize("prompt", ["Yes, {}", "To begin with, {}", "1. {}", "{} The answer is two.", "{}\n#### 72"])
+def test_it_fires_on_swapped_columns(world: TinyWorld, tmp_path: Path, prompt: str) -> None:
+    judgement = RoleOrder().judge(seen(world, tmp_path, [*_asked(80, prompt), *_asked(20, "{}"), *chats(30)]))
+    assert isinstance(judgement, Bad)
+    assert judgement.severity in (None, Severity.WARNS)
+    assert "look swapped" in judgement.evidence
+    assert "data.columns" in judgement.fix
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["{}", "Write a question about this text. {}", "Yes, {} What may I ask next:", "{} Is it so?"],
+    ids=["passage", "question generation", "asking", "counter-question"],
+)
+def test_it_is_silent_where_answers_are_meant_to_ask(world: TinyWorld, tmp_path: Path, prompt: str) -> None:
+    assert isinstance(RoleOrder().judge(seen(world, tmp_path, [*_asked(80, prompt), *chats(20)])), Good)
+
+
+def test_it_is_silent_on_a_few_that_ask(world: TinyWorld, tmp_path: Path) -> None:
+    assert isinstance(RoleOrder().judge(seen(world, tmp_path, [*_asked(60, "Yes, {}"), *chats(140)])), Good)

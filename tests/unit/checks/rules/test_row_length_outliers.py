@@ -19,6 +19,15 @@ def test_it_fires_on_a_pasted_file(world: TinyWorld, tmp_path: Path) -> None:
     assert "memory must hold a row of 512 tokens" in judgement.evidence
 
 
+def test_it_fires_without_contradicting_max_length(world: TinyWorld, tmp_path: Path) -> None:
+    rows = [chat(f"Read {i}.", " ".join(["word"] * 40)) for i in range(120)]
+    rows.append(chat("Read this.", " ".join(["word"] * 3000)))
+    judgement = RowLengthOutliers().judge(seen(world, tmp_path, rows, max_length=64))
+    assert isinstance(judgement, Bad)
+    assert "memory" not in judgement.evidence  # every row is cut to 64 tokens
+    assert judgement.fix.endswith("max_length cuts them as it is")
+
+
 def test_it_is_silent_on_ordinary_rows(world: TinyWorld, tmp_path: Path) -> None:
     assert isinstance(RowLengthOutliers().judge(seen(world, tmp_path, chats(120))), Good)
 

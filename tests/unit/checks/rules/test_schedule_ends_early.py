@@ -58,3 +58,14 @@ def test_it_is_silent_about_a_rate_that_stays_above_zero(world: TinyWorld, tmp_p
     options = {"num_stable_steps": 20, "num_decay_steps": 10, "min_lr_ratio": 0.1}
     config = with_schedule(world, tmp_path, "warmup_stable_decay", 100, **options)
     assert isinstance(judge(ScheduleEndsEarly(), config, tmp_path), Good)
+
+
+def test_it_fires_with_the_key_that_decided(world: TinyWorld, tmp_path: Path) -> None:
+    half = judge(ScheduleEndsEarly(), sections(world, tmp_path / "run", num_train_epochs=0.5), tmp_path)
+    assert isinstance(half, Bad)
+    assert "training.num_train_epochs: 0.5, config.yaml:" in half.evidence
+    assert half.fix.startswith("set training.num_train_epochs: 1")
+    assert "max_steps" not in half.evidence + half.fix
+    steps = judge(ScheduleEndsEarly(), with_schedule(world, tmp_path, "cosine", total=3), tmp_path)
+    assert isinstance(steps, Bad)
+    assert "training.max_steps: 3, config.yaml:" in steps.evidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,9 @@ def test_it_fires_on_the_longest_that_break_off(world: TinyWorld, tmp_path: Path
     assert judgement.rows[0].startswith("rows.jsonl:1")
 
 
-def test_it_fires_on_answers_that_are_cut_here(world: TinyWorld, tmp_path: Path) -> None:
+def test_it_is_silent_on_answers_that_are_cut_here(world: TinyWorld, tmp_path: Path) -> None:
     rows = [*chats(80), *_answers(20, 60, 2, ending=".")]
-    judgement = UnendedAnswers().judge(seen(world, tmp_path, rows, max_length=96))
-    assert isinstance(judgement, Bad)
-    assert judgement.severity is Severity.NOTES  # answers-cut warns
-    assert "cut at max_length=96" in judgement.evidence
+    assert isinstance(UnendedAnswers().judge(seen(world, tmp_path, rows, max_length=96)), Good)  # answers-cut warns
 
 
 def test_it_fires_on_the_few_without_an_end_token(world: TinyWorld, tmp_path: Path) -> None:
@@ -50,4 +48,68 @@ def test_it_fires_on_the_few_without_an_end_token(world: TinyWorld, tmp_path: Pa
 )
 def test_it_is_silent_when_long_and_short_end_alike(world: TinyWorld, tmp_path: Path, ending: str) -> None:
     rows = [*_answers(100, 25, 1, ending=ending), *_answers(20, 40, 2, ending=ending)]
+    assert isinstance(UnendedAnswers().judge(seen(world, tmp_path, rows)), Good)
+
+
+def _essays(count: int, seed: int = 4) -> list[str]:
+    """Answers of three to ten sentences."""
+    draw = random.Random(seed)
+    return [" ".join(sentence(draw, draw.randint(4, 9)) for _ in range(draw.randint(3, 10))) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("shorten", "said"),
+    [
+        (lambda text: text[:120], "have 120 characters"),
+        (lambda text: " ".join(text.split()[:20]), "have 20 words"),
+    ],
+    ids=["characters", "words"],
+)
+def test_it_fires_where_all_answers_stop_at_one_length(
+    world: TinyWorld, tmp_path: Path, shorten: Callable[[str], str], said: str
+) -> None:
+    rows = [chat(f"Say it {i}.", shorten(text)) for i, text in enumerate(_essays(120))]
+    judgement = UnendedAnswers().judge(seen(world, tmp_path, rows))
+    assert isinstance(judgement, Bad)
+    assert judgement.severity is Severity.WARNS
+    assert said in judgement.value
+    assert "break off in mid-sentence" in judgement.evidence
+
+
+def test_it_fires_where_most_long_answers_break_off(world: TinyWorld, tmp_path: Path) -> None:
+    draw = random.Random(1)
+    rows = [chat(f"Say it {i}.", text[: draw.randint(90, 160)].rstrip(". ")) for i, text in enumerate(_essays(120))]
+    judgement = UnendedAnswers().judge(seen(world, tmp_path, rows))
+    assert isinstance(judgement, Bad)
+    assert judgement.severity is Severity.WARNS
+    assert "long answers break off" in judgement.value
+
+
+def _verses(count: int) -> list[str]:
+    draw = random.Random(2)
+    return ["\n".join(sentence(draw, 6).removesuffix(".") for _ in range(6)) for _ in range(count)]
+
+
+def _code(count: int) -> list[str]:
+    return [f"def f{i}(x):\n    # Adds {i}. It is quick.\n    y = x + {i}\n    return y" for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        _essays(120),
+        _verses(120),
+        _code(120),
+        [["positive", "negative"][i % 2] for i in range(120)],
+        [f"{i:064x}"[::-1].replace("0", "a") for i in range(120)],
+    ],
+    ids=["prose", "verse", "code", "labels", "hashes"],
+)
+def test_it_is_silent_where_answers_end_as_they_should(world: TinyWorld, tmp_path: Path, answers: list[str]) -> None:
+    rows = [chat(f"Say it {i}.", text) for i, text in enumerate(answers)]
+    assert isinstance(UnendedAnswers().judge(seen(world, tmp_path, rows)), Good)
+
+
+def test_it_is_silent_on_text_in_pieces_of_one_length(world: TinyWorld, tmp_path: Path) -> None:
+    rows = [{"text": text[:120]} for text in _essays(120)]
     assert isinstance(UnendedAnswers().judge(seen(world, tmp_path, rows)), Good)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,25 @@ def test_it_is_silent_on_unseen_rows(world: TinyWorld, tmp_path: Path) -> None:
 
 def test_it_does_not_look_without_validation(world: TinyWorld, tmp_path: Path) -> None:
     assert isinstance(ValidationOverlap().judge(seen(world, tmp_path, ROWS)), NotApplicable)
+
+
+def test_it_is_silent_where_trimtab_splits_rows_that_are_there_several_times(world: TinyWorld, tmp_path: Path) -> None:
+    judgement = ValidationOverlap().judge(seen(world, tmp_path, ROWS * 5, validation=0.1))
+    assert isinstance(judgement, Good)
+
+
+def test_it_fires_as_a_warning_where_trimtab_splits_near_copies(world: TinyWorld, tmp_path: Path) -> None:
+    rows = [chat(row["messages"][0]["content"] + more, answer_of(row)) for row in ROWS for more in ("", " Do.", " Go.")]
+    judgement = ValidationOverlap().judge(seen(world, tmp_path, rows, validation=0.1))
+    assert isinstance(judgement, Bad)
+    assert judgement.severity is Severity.WARNS
+    assert "remove the copies first" in judgement.fix
+
+
+def test_it_fires_with_the_number_that_was_looked_at(world: TinyWorld, tmp_path: Path) -> None:
+    tokens = [{"input_ids": [1, *random.Random(i).sample(range(5, 290), 40)]} for i in range(2100)]
+    near = [{"input_ids": [*row["input_ids"], 7]} for row in tokens]
+    judgement = ValidationOverlap().judge(seen(world, tmp_path, tokens, validation=near))
+    assert isinstance(judgement, Bad)
+    assert "2,000 of 2,000 looked at (100.0%) nearly" in judgement.value
+    assert judgement.value.startswith("0 of 2,100 rows (0.0%) are copies")

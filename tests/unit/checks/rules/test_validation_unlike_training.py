@@ -53,3 +53,20 @@ def test_it_is_silent_on_more_rows_of_the_same_kind(world: TinyWorld, tmp_path: 
 def test_it_does_not_look_at_a_handful(world: TinyWorld, tmp_path: Path) -> None:
     judgement = ValidationUnlikeTraining().judge(seen(world, tmp_path, ROWS, validation=_code(5)))
     assert isinstance(judgement, NotApplicable)
+
+
+def test_it_is_silent_on_next_to_no_difference(world: TinyWorld, tmp_path: Path) -> None:
+    """Rows that repeat each other to the token have no noise, and one that differs is many times that."""
+    rows = [chat(" ".join(["Say", "it"] * 40), " ".join(["It", "is"] * 40)) for _ in range(400)]
+    held_out = [*rows[:39], chat(" ".join(["Say", "it"] * 40) + " now", " ".join(["It", "is"] * 40) + " so")]
+    judgement = ValidationUnlikeTraining().judge(seen(world, tmp_path, rows, validation=held_out))
+    assert isinstance(judgement, Good)
+
+
+def test_it_fires_with_figures_that_can_be_read(world: TinyWorld, tmp_path: Path) -> None:
+    rows = [chat(" ".join(["Say", "it"] * 40), " ".join(["It", "is"] * (40 + i % 2))) for i in range(400)]
+    judgement = ValidationUnlikeTraining().judge(seen(world, tmp_path, rows, validation=_code(100)))
+    assert isinstance(judgement, Bad)
+    assert "targets >100× the noise" in judgement.value
+    assert "the context differs by" in judgement.evidence
+    assert "by 0.00" not in judgement.evidence
