@@ -1,4 +1,5 @@
-"""Writes config.md, cli.md and rules.md of docs/reference from the code, so that they cannot say anything else.
+"""Writes config.md, cli.md, rules.md, causes.md and symptoms.md of docs/reference from the code, so that they cannot
+say anything else.
 
 python scripts/write_reference.py           # writes them
 python scripts/write_reference.py --check   # exit status 1 if they are out of date (a test does this)
@@ -73,6 +74,39 @@ def rules_page() -> str:
     )
 
 
+def causes_page() -> str:
+    """Every cause: a table, then its page."""
+    from trimtab.checks.cause_pages import cause_markdown, causes_table
+    from trimtab.checks.manual import all_pages
+    from trimtab.diagnose.causes import CAUSES
+
+    pages = "\n\n".join(cause_markdown(cause, all_pages()) for cause in CAUSES)
+    return (
+        "# Causes\n\n"
+        "Written from the code by `scripts/write_reference.py`. `trimtab explain CAUSE` prints the same.\n\n"
+        "Why a run goes wrong, in the order in which data flow through it. A cause is *confirmed* (0.8 and more) once "
+        "its own evidence is there and every look-alike is refuted; else the three likeliest are told, with the "
+        "experiment that would settle each. A remedy is *safe* (the guard carries it out), *opt-in* (it does where "
+        "`guard.allow` names it) or *advice*. What is seen of a run is on the page of [symptoms](symptoms.md).\n\n"
+        f"{causes_table()}\n\n{pages}\n"
+    )
+
+
+def symptoms_page() -> str:
+    """Every symptom: a table, then its page."""
+    from trimtab.checks.symptom_pages import symptom_markdown, symptoms_table
+    from trimtab.diagnose.symptoms import SYMPTOMS
+
+    pages = "\n\n".join(symptom_markdown(symptom) for symptom in SYMPTOMS)
+    return (
+        "# Symptoms\n\n"
+        "Written from the code by `scripts/write_reference.py`. `trimtab explain SYMPTOM` prints the same.\n\n"
+        "What is seen of a run. A symptom is reason to experiment, and never to change anything: each has many "
+        "[causes](causes.md).\n\n"
+        f"{symptoms_table()}\n\n{pages}\n"
+    )
+
+
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
@@ -93,7 +127,13 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = 0
-    pages = {"config.md": config_page(), "cli.md": cli_page(), "rules.md": rules_page()}
+    pages = {
+        "config.md": config_page(),
+        "cli.md": cli_page(),
+        "rules.md": rules_page(),
+        "causes.md": causes_page(),
+        "symptoms.md": symptoms_page(),
+    }
     for path, text in ((REFERENCE / name, text) for name, text in pages.items()):
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue

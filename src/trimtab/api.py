@@ -17,9 +17,11 @@ from trimtab.records import CheckReport, Device, Plan, RunDir, Status, Verdict
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from trimtab.config import RunConfig
     from trimtab.data.prepare import PreparedData
+    from trimtab.records.diagnosis import Sighting
     from trimtab.report.rows import ShownRow
-    from trimtab.train.observer import Observer
+    from trimtab.train.observer import Observer, Watch
 
 Notify = Callable[[str], None]
 
@@ -34,7 +36,7 @@ class TrainResult:
 
     @property
     def exit_status(self) -> int:
-        return self.verdict.status.exit_status
+        return self.verdict.exit_status
 
 
 def train(
@@ -128,12 +130,13 @@ def train(
             on_plan=lambda plan: say(shown, plan_lines(plan, run_dir)),
             vet=vet,
         )
+        watch = _guard(settings)
         if shown is None:
-            verdict = train_run(run, checkpoint, observers, notify)
+            verdict = train_run(run, checkpoint, observers, notify, watch)
         else:
             before = None if checkpoint is None else checkpoint.state
             with Progress(shown, run.plan, before=before) as progress:
-                verdict = train_run(run, checkpoint, [progress, *observers], notify)
+                verdict = train_run(run, checkpoint, [progress, *observers], notify, watch)
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted outside the training loop; what {run_dir.path} held before is whole (go on with --resume)"
@@ -148,6 +151,15 @@ def train(
         run_dir.unlock()
         processes.end()
     return TrainResult(verdict, run_dir, run.plan)
+
+
+def _guard(settings: RunConfig) -> Watch | None:
+    """Who watches the run, if anybody does."""
+    if settings.guard.mode == "off":
+        return None
+    from trimtab.guard.guard import Guard
+
+    return Guard(settings.guard)
 
 
 @dataclass(frozen=True)
@@ -263,6 +275,57 @@ def check(
 
         rows = tuple(shown_rows(seen, report, show))
     return CheckResult(report, seen.plan, (*loaded.notices, *lines), rows, untranslated)
+
+
+@dataclass(frozen=True)
+class DiagnoseResult:
+    """A run judged by its records: the verdict, and how much there was to judge by."""
+
+    verdict: Verdict
+    """In verdict.json's shape; of a run of ours, its own with the curve's judgement added."""
+    reason: str
+    """Why the curve is judged so."""
+    sightings: tuple[Sighting, ...]
+    """What is seen in the curve, the worst first."""
+    path: str
+    source: str
+    """The format that it was read as."""
+    curve: str
+    """How much was read, in a line."""
+    remarks: tuple[str, ...]
+    """What could not be read."""
+    missing: tuple[str, ...]
+    """What the records do not tell and a judgement would have used."""
+    exit_status: int
+    """0 for healthy, for a spike that has recovered, and for too little to judge; 1 for broken."""
+
+
+def diagnose(path: Path | str) -> DiagnoseResult:
+    """Judge any run by its records: a run folder of ours, or the log of another tool. No torch, no GPU, nothing is
+    written.
+
+    Args:
+        path: A folder, a file, or "-" for standard input. What it is, its content says.
+
+    Raises:
+        LogError: there is nothing there, it is no log, or it has no losses in it.
+    """
+    from trimtab.diagnose.of_records import curve_in_a_line, exit_status, verdict_of
+    from trimtab.diagnose.readers import read
+
+    reading = read(path)
+    verdict, sightings, reason = verdict_of(reading)
+    return DiagnoseResult(
+        verdict=verdict,
+        reason=reason,
+        sightings=sightings,
+        path=reading.path,
+        source=reading.trace.source,
+        curve=curve_in_a_line(reading),
+        remarks=reading.trace.remarks,
+        missing=reading.trace.missing,
+        exit_status=exit_status(verdict, sightings),
+    )
 
 
 def explain(rule: str | None = None) -> str:
@@ -476,11 +539,13 @@ def demo(
 
 __all__ = [
     "CheckResult",
+    "DiagnoseResult",
     "ExportResult",
     "PlanResult",
     "TrainResult",
     "check",
     "demo",
+    "diagnose",
     "doctor",
     "explain",
     "export",

@@ -8,7 +8,8 @@
         ├── DataError             a data file, a row, a chat template
         ├── ModelError            a model folder, a tokenizer, an adapter
         ├── OutputError           a folder that cannot be written, is taken, or is full
-        └── ResumeError           a run that cannot go on as asked
+        ├── ResumeError           a run that cannot go on as asked
+        └── LogError              a log to diagnose that is not there, is empty, or is no log
 
 A message has up to five beats: what was seen, the rule it breaks, why that matters, what to do,
 where to read more. Our own mistakes are `assert`s, never members of this tree.
@@ -64,3 +65,7 @@ class OutputError(UserError):
 
 class ResumeError(UserError):
     """A run that cannot go on as asked."""
+
+
+class LogError(UserError):
+    """A log to diagnose that is not there, is empty, or is something else."""

@@ -18,13 +18,14 @@ from trimtab.checks.weights import why_not_here
 from trimtab.config import LoadedConfig, RunConfig
 from trimtab.data.prepare import PreparedData
 from trimtab.data.sizing import CHARACTERS_PER_TOKEN, rough_sizes
+from trimtab.diagnose.engine import causes_of
 from trimtab.errors import Blocked, ModelError, OutputError
 from trimtab.model.device import describe, find_device
 from trimtab.model.load import has_tokenizer, longest_position
 from trimtab.model.well_known import well_known_config
 from trimtab.plan.gpus import find_gpu
 from trimtab.plan.planner import DataSize
-from trimtab.records import CheckReport, Device, Plan, RunDir
+from trimtab.records import CheckReport, Device, Plan, RunDir, Status, Verdict
 from trimtab.rehearsal.planning import rehearsed_plan, sizes
 from trimtab.rehearsal.shapes import Sizes
 from trimtab.train.assemble import data_size, load_model
@@ -169,6 +170,13 @@ def refuse_if_blocked(report: CheckReport, run_dir: RunDir) -> None:
     _make(run_dir)
     run_dir.write_json(run_dir.check, report)
     blocking = [finding.rule for finding in report.findings if finding.blocks]
+    refused = Verdict(
+        status=Status.FAILED,
+        reason=f"refused before the first step: {', '.join(blocking)}",
+        causes=causes_of(report.findings),
+        findings=report.findings,
+    )
+    run_dir.write_json(run_dir.verdict, refused)
     count = f"{len(blocking)} finding{'s block' if len(blocking) > 1 else ' blocks'} it"
     raise Blocked(
         f"the run is refused: {count} ({', '.join(blocking)}); nothing was started. {run_dir.check} has everything "

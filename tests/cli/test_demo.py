@@ -51,10 +51,8 @@ def test_the_healthy_demo_keeps_its_promise(tmp_path: Path, capfd: pytest.Captur
     assert losses[-1] <= 1.05 * min(losses), "no rise at the end"
 
 
-@pytest.mark.parametrize("curve", ["too-high", "too-low"])
-def test_the_other_curves_look_as_they_are_called(
-    curve: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_ruined_curve_looks_as_it_is_called(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    curve = "too-high"
     run_trimtab("demo", "--curve", curve, "--output-dir", str(tmp_path / curve), capfd=capfd)
     verdict = json.loads((tmp_path / curve / "verdict.json").read_text())
     last = [
@@ -62,10 +60,7 @@ def test_the_other_curves_look_as_they_are_called(
         for record in map(json.loads, (tmp_path / curve / "metrics.jsonl").open(encoding="utf-8"))
         if record["kind"] == "eval"
     ][-1]
-    if curve == "too-high":
-        assert last == "nan" or last > verdict["base_eval_loss"]
-    else:
-        assert verdict["best_eval_loss"] > 0.8 * verdict["base_eval_loss"]
+    assert last == "nan" or last > verdict["base_eval_loss"]
 
 
 def test_every_curve_has_a_learning_rate() -> None:

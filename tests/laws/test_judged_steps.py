@@ -65,6 +65,7 @@ def test_a_run_that_is_destroyed_is_stopped(world: TinyWorld, tmp_path: Path) ->
     config = sections(world, tmp_path / "run", learning_rate=0.9, num_train_epochs=6, warmup_steps=0, adam_beta2=0.99)
     config["model"]["name_or_path"] = str(base)
     config["adapter"] = "none"
+    config["guard"] = {"mode": "off"}  # it would be put right
     verdict = train(strict(config)).verdict
     assert verdict.first_steps.movement is Movement.RUINED, verdict.first_steps
     assert verdict.status is Status.FAILED
@@ -83,7 +84,8 @@ def trained_base(world: TinyWorld, folder: Path) -> Path:
 def test_a_run_without_gradients_is_stopped(world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forward = TargetLoss.forward
     monkeypatch.setattr(TargetLoss, "forward", lambda self, batch: _without_gradient(forward(self, batch)))
-    verdict = train(strict(sections(world, tmp_path / "run", num_train_epochs=4))).verdict
+    config = strict(sections(world, tmp_path / "run", num_train_epochs=4))
+    verdict = train(config | {"guard": {"mode": "off"}}).verdict
     assert verdict.status is Status.FAILED
     assert verdict.first_steps.movement is Movement.UNTRAINED
     assert verdict.findings[-1].rule == UNTRAINED
@@ -99,7 +101,8 @@ def test_what_is_let_pass_by_name_does_not_stop(
 ) -> None:
     forward = TargetLoss.forward
     monkeypatch.setattr(TargetLoss, "forward", lambda self, batch: _without_gradient(forward(self, batch)))
-    verdict = train(sections(world, tmp_path / "run", max_steps=12)).verdict  # checks.ignore: all
+    config = sections(world, tmp_path / "run", max_steps=12)  # checks.ignore: all
+    verdict = train(config | {"guard": {"mode": "off"}}).verdict
     assert len(RunDir(tmp_path / "run").read_metrics()[0]) == 12
     assert verdict.first_steps.movement is Movement.UNTRAINED
     assert verdict.accepted == ("all",)

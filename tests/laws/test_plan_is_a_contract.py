@@ -106,6 +106,7 @@ def test_a_verdict_compares_with_the_base_not_with_the_start_of_the_curve(world:
         world, tmp_path / "run", max_steps=4, eval_steps=1, learning_rate=0.9, warmup_steps=0, save_strategy="no"
     )
     second["model"]["name_or_path"] = str(tmp_path / "base" / "final")
+    second["guard"] = {"mode": "off"}  # it would be put right
     result = train(second)
     assert result.verdict.status is Status.FAILED
     assert result.exit_status == 1

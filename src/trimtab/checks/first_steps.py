@@ -46,6 +46,7 @@ class LossRisingAtStep10(_JudgedByTrain):
 
     name: ClassVar[str] = RISING
     severity: ClassVar[Severity] = Severity.WARNS
+    cause: ClassVar[str] = "lr-too-high"
 
 
 class LossUnmovedAtStep10(_JudgedByTrain):
@@ -72,6 +73,7 @@ class LossUnmovedAtStep10(_JudgedByTrain):
 
     name: ClassVar[str] = UNMOVED
     severity: ClassVar[Severity] = Severity.WARNS
+    cause: ClassVar[str] = "lr-too-low"
 
 
 class NothingTrainedAtStep10(_JudgedByTrain):
@@ -97,6 +99,7 @@ class NothingTrainedAtStep10(_JudgedByTrain):
 
     name: ClassVar[str] = UNTRAINED
     severity: ClassVar[Severity] = Severity.BLOCKS
+    cause: ClassVar[str] = "adapter-not-trainable"
 
 
 class LossBeyondGuessingAtStep10(_JudgedByTrain):
@@ -123,6 +126,7 @@ class LossBeyondGuessingAtStep10(_JudgedByTrain):
 
     name: ClassVar[str] = RUINED
     severity: ClassVar[Severity] = Severity.BLOCKS
+    cause: ClassVar[str] = "lr-too-high"
 
 
 JUDGED_BY_TRAIN: tuple[Rule, ...] = (

@@ -60,19 +60,28 @@ def sections(rule: Rule) -> Mapping[str, str]:
     Raises:
         ValueError: the docstring is not a manual page: a heading is missing, empty, twice or out of its place.
     """
+    return parsed(rule.name, type(rule).__doc__, HEADINGS)
+
+
+def parsed(name: str, docstring: str | None, headings: tuple[str, ...]) -> Mapping[str, str]:
+    """Heading -> text of a docstring that is a manual page.
+
+    Raises:
+        ValueError: it is none with these headings.
+    """
     found: dict[str, list[str]] = {}
-    for line in inspect.cleandoc(type(rule).__doc__ or "").splitlines():
+    for line in inspect.cleandoc(docstring or "").splitlines():
         if line[:1].strip():
             if not line.endswith(":") or line[:-1] in found:
-                raise ValueError(f"{rule.name}: {line!r} is no heading of a manual page, or stands there twice")
+                raise ValueError(f"{name}: {line!r} is no heading of a manual page, or stands there twice")
             found[line[:-1]] = []
         elif found:
             found[next(reversed(found))].append(line)
-    if tuple(found) != HEADINGS:
-        raise ValueError(f"{rule.name}: the headings are {', '.join(found)}; a rule has {', '.join(HEADINGS)}")
+    if tuple(found) != headings:
+        raise ValueError(f"{name}: the headings are {', '.join(found)}; they should be {', '.join(headings)}")
     texts = {heading: textwrap.dedent("\n".join(lines)).strip() for heading, lines in found.items()}
     if empty := [heading for heading, text in texts.items() if not text]:
-        raise ValueError(f"{rule.name}: nothing stands under {', '.join(empty)}")
+        raise ValueError(f"{name}: nothing stands under {', '.join(empty)}")
     return texts
 
 
@@ -80,11 +89,11 @@ def manual_page(rule: Rule) -> str:
     """The page as `trimtab explain` prints it."""
     lines = [rule.name, f"{rule.severity}: {MEANS[rule.severity]}", f"looks at: {looks_at(rule)}"]
     for heading, text in sections(rule).items():
-        lines += ["", heading, textwrap.indent(_filled(text, WIDTH - 4), "    ")]
+        lines += ["", heading, textwrap.indent(filled(text, WIDTH - 4), "    ")]
     return "\n".join([*lines, "", "How to silence it", textwrap.indent(_silencing(rule), "    ")])
 
 
-def _filled(text: str, width: int) -> str:
+def filled(text: str, width: int) -> str:
     """Paragraphs and items of lists broken at `width`; lines indented by four, which are code, as they are."""
     blocks: list[list[str]] = []
     for line in text.splitlines():
@@ -113,21 +122,21 @@ def markdown_page(rule: Rule, *, level: int = 2) -> str:
         f"*{rule.severity.value.capitalize()}* · looks at {looks_at(rule)}",
     ]
     for heading, text in sections(rule).items():
-        lines += ["", f"**{heading}**", "", *_markdown(text)]
+        lines += ["", f"**{heading}**", "", *in_markdown(text)]
     return "\n".join(lines)
 
 
-def _markdown(text: str) -> list[str]:
+def in_markdown(text: str) -> list[str]:
     lines: list[str] = []
     for is_code, block in groupby(text.splitlines(), key=lambda line: line.startswith(_CODE)):
         if is_code:
             lines += ["```text", *textwrap.dedent("\n".join(block)).splitlines(), "```"]
         else:
-            lines += [_escaped(line) for line in block]
+            lines += [escaped(line) for line in block]
     return lines
 
 
-def _escaped(line: str) -> str:
+def escaped(line: str) -> str:
     """`<s>` would be read as HTML, outside of code."""
     parts = line.split("`")
     return "`".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
@@ -137,14 +146,18 @@ def markdown_table(rules: tuple[Rule, ...]) -> str:
     """All rules, a row each, with links to their pages."""
     lines = ["| rule | severity | looks at | finds |", "| --- | --- | --- | --- |"]
     for rule in rules:
-        what = _escaped(first_sentence(rule)).replace("|", "\\|")
+        what = escaped(first_sentence(rule)).replace("|", "\\|")
         lines.append(f"| [`{rule.name}`](#{rule.name}) | {rule.severity} | {looks_at(rule)} | {what} |")
     return "\n".join(lines)
 
 
 def first_sentence(rule: Rule) -> str:
     """What the rule finds, in one line."""
-    text = " ".join(sections(rule)["What it finds"].split())
+    return first_sentence_of(sections(rule)["What it finds"])
+
+
+def first_sentence_of(text: str) -> str:
+    text = " ".join(text.split())
     for end in range(len(text)):
         if text[end] == "." and text[end + 1 : end + 2] in ("", " ") and not text[:end].endswith(("e.g", "i.e", "etc")):
             return text[: end + 1]
@@ -152,22 +165,31 @@ def first_sentence(rule: Rule) -> str:
 
 
 def explain(name: str) -> str:
-    """The manual page of a rule by its name (or its class's, or its file's).
+    """The manual page of a rule, a cause or a symptom by its name (or its class's or file's); of all that share it.
 
     Raises:
-        ConfigError: no rule has that name; the nearest one is told.
+        ConfigError: none has that name; the nearest one is told.
     """
-    by_spelling = {_plain(rule.name): rule for rule in all_pages()}
-    rule = by_spelling.get(_plain(name))
-    if rule is not None:
-        return manual_page(rule)
-    near = difflib.get_close_matches(_plain(name), by_spelling, n=1, cutoff=0.5)
-    hint = f" Did you mean {by_spelling[near[0]].name}?" if near else ""
+    from trimtab.checks.cause_pages import cause_page
+    from trimtab.checks.symptom_pages import symptom_page
+    from trimtab.diagnose.causes import CAUSES
+    from trimtab.diagnose.symptoms import SYMPTOMS
+
+    asked, rules = _plain(name), all_pages()
+    pages = [manual_page(rule) for rule in rules if _plain(rule.name) == asked]
+    pages += [cause_page(cause, rules) for cause in CAUSES if _plain(cause.name) == asked]
+    pages += [symptom_page(symptom) for symptom in SYMPTOMS if _plain(symptom.name) == asked]
+    if pages:
+        return "\n\n".join(pages)
+    known = [*(rule.name for rule in rules), *(cause.name for cause in CAUSES), *(seen.name for seen in SYMPTOMS)]
+    by_spelling = {_plain(one): one for one in known}
+    near = difflib.get_close_matches(asked, by_spelling, n=1, cutoff=0.5)
+    hint = f" Did you mean {by_spelling[near[0]]}?" if near else ""
     raise ConfigError([f"there is no rule {name!r}.{hint} `trimtab explain` lists them all."])
 
 
 def rule_list() -> str:
-    """Every rule in a line, the worst first."""
+    """Every rule in a line, the worst first; every cause, every symptom."""
     rules = all_pages()
     width = max(len(rule.name) for rule in rules)
     lines = []
@@ -177,7 +199,10 @@ def rule_list() -> str:
             lines += [f"{severity}: {MEANS[severity]}"]
             lines += [f"  {rule.name:<{width}}  {first_sentence(rule)}" for rule in of_this]
             lines.append("")
-    return "\n".join([*lines, "trimtab explain RULE prints a rule's page."])
+    from trimtab.checks.cause_pages import cause_list
+    from trimtab.checks.symptom_pages import symptom_list
+
+    return "\n".join([*lines, cause_list(), "", symptom_list(), "", "trimtab explain NAME prints a page."])
 
 
 def _silencing(rule: Rule) -> str:

@@ -47,6 +47,8 @@ class Bad:
     fix: str
     rows: tuple[str, ...] = ()
     severity: Severity | None = None
+    cause: str = ""
+    """Instead of the rule's own, where that depends on what was found."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Rule(ABC):
     severity: ClassVar[Severity]
     """The worst it can say."""
     stage: ClassVar[Stage]
+    cause: ClassVar[str] = ""
+    """The cause that its finding is evidence of (diagnose/causes); empty where it is of none, as for a full disk."""
 
     @abstractmethod
     def judge(self, seen: Evidence) -> Judgement:

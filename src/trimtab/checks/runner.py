@@ -86,4 +86,5 @@ def _finding(rule: Rule, found: Bad, *, accepted: bool) -> Finding:
         fix=found.fix,
         rows=found.rows,
         accepted=accepted,
+        cause=found.cause or rule.cause,
     )

@@ -130,6 +130,41 @@ def check(
 
 
 @app.command()
+def diagnose(
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="A run's folder, or a log of any tool: trainer_state.json, trainer_log.jsonl, TensorBoard or W&B "
+            "files, CSV, what a run printed; - is standard input.",
+            show_default=False,
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Judge a run by its records: what is wrong, since when, why, and what to do. Exit status 1 if it is broken."""
+    from trimtab import api
+
+    result = api.diagnose(path)
+    if as_json:
+        print(result.verdict.model_dump_json(indent=2))
+        raise typer.Exit(result.exit_status)
+    from trimtab.report.diagnosed import diagnosed_lines
+    from trimtab.report.speak import say
+
+    lines = diagnosed_lines(
+        result.verdict,
+        reason=result.reason,
+        read=f"{result.path} as {result.source}: {result.curve}",
+        sightings=result.sightings,
+        remarks=result.remarks,
+        missing=result.missing,
+    )
+    say(_console(), lines)
+    raise typer.Exit(result.exit_status)
+
+
+@app.command()
 def explain(
     rule: Annotated[str | None, typer.Argument(help="A rule's name; without it, all of them.", show_default=False)] = (
         None
@@ -344,4 +379,6 @@ def _is_main_process() -> bool:
 
 
 def _say(message: Any) -> None:
-    print(message, file=sys.stderr)
+    from trimtab.report.visible import visible
+
+    print("\n".join(visible(line) for line in str(message).split("\n")), file=sys.stderr)

@@ -7,6 +7,7 @@ from trimtab.config.adapter import AdapterConfig
 from trimtab.config.checks import ChecksConfig
 from trimtab.config.data import DataConfig
 from trimtab.config.dump import dump_yaml
+from trimtab.config.guard import GuardConfig
 from trimtab.config.loading import LoadedConfig, load_config
 from trimtab.config.model import ModelConfig
 from trimtab.config.paths import with_absolute_paths
@@ -19,6 +20,7 @@ __all__ = [
     "AdapterConfig",
     "ChecksConfig",
     "DataConfig",
+    "GuardConfig",
     "LoadedConfig",
     "ModelConfig",
     "RunConfig",

@@ -56,9 +56,11 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 def _absolute(key: str, value: Any) -> Any:
     if not isinstance(value, str) or len(value) > _LONGEST_PATH:
         return value
-    if key == "training.output_dir" or Path(value).exists():
-        return str(Path(value).absolute())
-    return value
+    try:
+        is_path = key == "training.output_dir" or Path(value).exists()
+    except (OSError, ValueError):  # a chat template's text: too long for a name
+        return value
+    return str(Path(value).absolute()) if is_path else value
 
 
 def look_beside(config: RunConfig, places: Mapping[str, Place], folder: Path, remarks: Remarks) -> None:

@@ -1,4 +1,4 @@
-"""The whole config: five sections, one owner each."""
+"""The whole config: six sections, one owner each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from trimtab.config.adapter import AdapterConfig
 from trimtab.config.base import Section
 from trimtab.config.checks import ChecksConfig
 from trimtab.config.data import DataConfig
+from trimtab.config.guard import GuardConfig
 from trimtab.config.model import ModelConfig
 from trimtab.config.rules import conflicts
 from trimtab.config.training import TrainingConfig
@@ -21,6 +22,7 @@ SECTIONS: dict[str, type[Section]] = {
     "adapter": AdapterConfig,
     "training": TrainingConfig,
     "checks": ChecksConfig,
+    "guard": GuardConfig,
 }
 
 
@@ -40,6 +42,10 @@ class RunConfig(Section):
     checks: ChecksConfig = Field(
         default_factory=ChecksConfig,
         description="Which findings before the run are let pass.",
+    )
+    guard: GuardConfig = Field(
+        default_factory=GuardConfig,
+        description="Who watches the run, and what may be done about what is seen.",
     )
 
     @field_validator("adapter", mode="before")

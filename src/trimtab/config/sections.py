@@ -21,6 +21,7 @@ _EXAMPLES = {
     "adapter": "{r: 8}",
     "training": "{learning_rate: 2e-4}",
     "checks": "{ignore: [too-few-examples]}",
+    "guard": "{mode: repair}",
 }
 _SHORTHAND = {"model": "name_or_path", "data": "train"}
 _MAPPING_KEYS = {

@@ -30,6 +30,7 @@ _COMMON = {
         "report_to",
     ),
     "checks": ("ignore",),
+    "guard": ("mode",),
 }
 _TITLES = {
     "model": "which weights are trained",
@@ -37,6 +38,7 @@ _TITLES = {
     "adapter": "the small weights that are trained on top (LoRA); adapter: none is full fine-tuning",
     "training": "how the weights move, and how the run is watched and kept",
     "checks": "what the checks before the run find and may not refuse it for",
+    "guard": "who watches the run, and what may be done about what is seen",
 }
 _WIDTH = 106
 

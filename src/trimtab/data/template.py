@@ -40,6 +40,8 @@ DEFAULT_TEMPLATE = (
 # Templates that print today's date would make the tokens of a run depend on the day it was prepared, and a
 # resumed
 # run would not be the run. This is the date that Llama 3.1's template falls back to.
+LONGEST_SHOWN = 200
+"""Characters of a value in a message."""
 _FIXED_DATE = datetime(2024, 7, 26)
 
 Origin = Literal["tokenizer", "config", "default"]
@@ -318,10 +320,16 @@ def find_template(
 def _given_template(given: str) -> str:
     if "{%" in given or "{{" in given:
         return given
-    path = Path(given).expanduser()
-    if not path.is_file():
+    path = Path(given)
+    try:
+        path = path.expanduser()
+        is_there = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, a zero byte, nobody's home
+        is_there = False
+    if not is_there:
+        shown = given if len(given) <= LONGEST_SHOWN else f"{given[:LONGEST_SHOWN]}…"
         raise DataError(
-            f"data.chat_template: {path} is not a file, and the value is not Jinja text (no "
+            f"data.chat_template: {shown} is not a file, and the value is not Jinja text (no "
             f"'{{%' or '{{{{' in it). Check the path."
         )
     try:

@@ -53,6 +53,8 @@ def demo_config(curve: str, output_dir: Path) -> LoadedConfig:
             f"data.validation={json.dumps(str(VALIDATION))}",
             f"training.output_dir={json.dumps(str(output_dir))}",
             f"training.learning_rate={LEARNING_RATES[curve]}",
+            # A ruined curve is to be seen to its end; the guard would put it right.
+            f"guard.mode={'repair' if curve == 'healthy' else 'off'}",
         ],
     )
 

@@ -76,6 +76,21 @@ def _ram_bytes() -> int:
     return min(total, int(limit)) if limit.isdigit() else total
 
 
+def free_host_bytes() -> int:
+    """Of this machine's memory, or this container's, what a process may still take beside its local siblings."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()
+    except OSError:
+        limit, used = "", ""
+    if limit.isdigit() and used.isdigit():
+        free = min(free, int(limit) - int(used))
+    return max(0, free) // _processes_here(1)
+
+
 def _cpu_has_bf16() -> bool:
     """AVX512-BF16 or AMX on x86, the bf16 extension on Arm; else bf16 is emulated and slower than fp32."""
     try:

@@ -43,16 +43,22 @@ def answer(
     """
     if chat and not tokenizer.chat_template:
         raise DataError("this model has no chat template; prompts can only be continued as raw text (--raw).")
+    made = continued(model, tokenizer, [_prompt_ids(tokenizer, prompt, chat) for prompt in prompts], sampling)
+    return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in made]
+
+
+def continued(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
+    """The tokens that each prompt, given as tokens, is continued with; shorter ones are padded at their end."""
     options: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if sampling.temperature > 0:
         options = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     stops = stop_ids(tokenizer)
     pad = pad_id(tokenizer)
-    answers: list[str] = []
+    answers: list[list[int]] = []
     torch.manual_seed(sampling.seed)
     with _generating(model):
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            ids = [_prompt_ids(tokenizer, prompt, chat) for prompt in prompts[start : start + PROMPTS_AT_ONCE]]
+            ids = [list(prompt) for prompt in prompts[start : start + PROMPTS_AT_ONCE]]
             longest = max(len(one) for one in ids)
             made = model.generate(
                 input_ids=torch.tensor([[pad] * (longest - len(one)) + one for one in ids], device=model.device),
@@ -64,7 +70,7 @@ def answer(
                 pad_token_id=pad,
                 **options,
             )
-            answers += [tokenizer.decode(row[longest:], skip_special_tokens=True).strip() for row in made]
+            answers += made[:, longest:].tolist()
     return answers
 
 

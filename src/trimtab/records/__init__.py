@@ -2,6 +2,18 @@
 
 from trimtab.records.decision import Decision
 from trimtab.records.device import Device
+from trimtab.records.diagnosis import (
+    CauseFound,
+    Diagnosis,
+    Judgement,
+    ProbeResult,
+    RemedyKind,
+    RemedyNote,
+    Repair,
+    RuledOut,
+    Sighting,
+    Violation,
+)
 from trimtab.records.estimate import Alternative, CostEstimate, MemoryEstimate
 from trimtab.records.event import RunEvent
 from trimtab.records.finding import CheckReport, Finding, NotLooked, Passed, Severity
@@ -12,21 +24,31 @@ from trimtab.records.verdict import Comparison, Status, Verdict
 
 __all__ = [
     "Alternative",
+    "CauseFound",
     "CheckReport",
     "Comparison",
     "CostEstimate",
     "Decision",
     "Device",
+    "Diagnosis",
     "EvalRecord",
     "Finding",
+    "Judgement",
     "MemoryEstimate",
     "NotLooked",
     "Passed",
     "Plan",
+    "ProbeResult",
+    "RemedyKind",
+    "RemedyNote",
+    "Repair",
+    "RuledOut",
     "RunDir",
     "RunEvent",
     "Severity",
+    "Sighting",
     "Status",
     "StepRecord",
     "Verdict",
+    "Violation",
 ]

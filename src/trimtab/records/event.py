@@ -16,6 +16,10 @@ EventKind = Literal[
     "best",
     "stopped",
     "amendment",
+    "symptom",
+    "probe",
+    "diagnosis",
+    "repair",
     "finished",
 ]
 

@@ -40,6 +40,8 @@ class Finding(BaseModel):
     """The places it is about, the worst first: "train.jsonl:17"."""
     accepted: bool = False
     """Let pass by name (`--accept`, `checks.ignore`): it is told and does not block."""
+    cause: str = ""
+    """The cause that it is evidence of ("labels-all-masked"); empty where it is of none."""
 
     @property
     def blocks(self) -> bool:

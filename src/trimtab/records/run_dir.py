@@ -58,6 +58,11 @@ class RunDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def abandoned(self) -> Path:
+        """Metrics of steps that a repair made undone, in the format of `metrics`."""
+        return self.path / "abandoned.jsonl"
+
+    @property
     def events(self) -> Path:
         return self.path / "events.jsonl"
 
@@ -90,8 +95,8 @@ class RunDir:
         return sorted(found)
 
     def holds_a_run(self) -> bool:
-        """A plan or the checks' findings are no run yet."""
-        return any(path.exists() for path in (self.metrics, self.verdict, self.final)) or bool(self.checkpoints())
+        """A plan, the checks' findings, or the verdict of a run that they refused are no run yet."""
+        return any(path.exists() for path in (self.metrics, self.final)) or bool(self.checkpoints())
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,6 +130,15 @@ class RunDir:
         if self.metrics.exists():
             kept = [line for line in _whole_lines(self.metrics) if line["step"] <= step]
             self.write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def abandon(self, step: int) -> None:
+        """A run went back: what was measured after `step` is measured again. The old lines are kept aside."""
+        lines = list(_whole_lines(self.metrics))
+        for line in lines:
+            if line["step"] > step:
+                _append_line(self.abandoned, json.dumps(line))
+        kept = [line for line in lines if line["step"] <= step]
+        self.write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
     def lock(self) -> None:
         """Claim the folder for this process, until `unlock` or its end.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from trimtab.records.diagnosis import CauseFound, Diagnosis, Judgement, Repair
 from trimtab.records.finding import Finding
 from trimtab.records.metrics import Measured
 
@@ -15,12 +15,18 @@ class Status(enum.StrEnum):
     """The ways a run can end: with weights better than the base, with none, or not yet."""
 
     HEALTHY = "healthy"
+    REPAIRED = "repaired"
+    """It went wrong, was put right, and ended healthy."""
     FAILED = "failed"
     STOPPED = "stopped"
 
     @property
     def exit_status(self) -> int:
-        return {Status.HEALTHY: 0, Status.FAILED: 1, Status.STOPPED: 130}[self]
+        return {Status.HEALTHY: 0, Status.REPAIRED: 0, Status.FAILED: 1, Status.STOPPED: 130}[self]
+
+
+STOPPED_BY_GUARD = 3
+"""Exit status of a run that the guard stopped."""
 
 
 class Movement(enum.StrEnum):
@@ -77,8 +83,16 @@ class Verdict(BaseModel):
     format: int = 1
     status: Status
     reason: str
-    causes: tuple[dict[str, Any], ...] = ()
-    repairs: tuple[dict[str, Any], ...] = ()
+    causes: tuple[CauseFound, ...] = ()
+    """Why it went wrong, the likeliest first; of a refused run, what the checks found."""
+    repairs: tuple[Repair, ...] = ()
+    diagnosis: Diagnosis | None = None
+    """Of the incident that decided how the run ended: what was seen and what was tried."""
+    judgement: Judgement | None = None
+    """The whole curve in a word."""
+    stopped_by_guard: bool = False
+    reproduce: str = ""
+    """A shell line that shows the same again."""
     base_eval_loss: Measured | None = None
     best_eval_loss: Measured | None = None
     best_step: int | None = None
@@ -95,3 +109,8 @@ class Verdict(BaseModel):
     """Rules whose findings were let pass by name."""
     findings: tuple[Finding, ...] = ()
     """What the checks before the run found, and what its own first steps did."""
+
+    @property
+    def exit_status(self) -> int:
+        """What the command line ends with: the status's own, or 3 where the guard stopped the run."""
+        return STOPPED_BY_GUARD if self.stopped_by_guard else self.status.exit_status

@@ -25,7 +25,11 @@ class Feed:
 
     def step(self, store: TokenStore, order: Order, step: int, micro_batch_size: int) -> Iterator[Batch]:
         """The micro batches of `step` (from 0). Every process gets the same number of them."""
-        return self._batches(store, order.rows(step), micro_batch_size)
+        return self.of_rows(store, order.rows(step), micro_batch_size)
+
+    def of_rows(self, store: TokenStore, rows: Rows, micro_batch_size: int) -> Iterator[Batch]:
+        """The micro batches of one step on these rows."""
+        return self._batches(store, rows, micro_batch_size)
 
     def all(self, store: TokenStore, batch_size: int) -> Iterator[Batch]:
         """The whole of a data set once, this process's share of it."""

@@ -166,6 +166,7 @@ def finding(judged: FirstSteps, *, accepted: Collection[str]) -> Finding | None:
         evidence=judged.sentence,
         fix=fix,
         accepted=lets_pass(accepted, rule),
+        cause=_CAUSES[rule],
     )
 
 
@@ -239,3 +240,11 @@ _TOLD: dict[Movement, tuple[str, Severity, str, str]] = {
     Movement.RUINED: (RUINED, Severity.BLOCKS, "better than uniform guessing", f"The model is destroyed. {_SMALLER}"),
 }
 """Rule, severity, limit, fix."""
+
+_CAUSES = {
+    RISING: "lr-too-high",
+    UNMOVED: "lr-too-low",
+    UNTRAINED: "adapter-not-trainable",
+    RUINED: "lr-too-high",
+}
+"""What each is evidence of."""

@@ -10,6 +10,7 @@ for each step:
     if planned here: evaluate, keep the best    → observers: on_eval
     if planned here: save
     carry out the first answer that is not CONTINUE; stop if the user asked for it
+    (where the guard is not sure that all is well: it experiments on a copy, and may let the run go back)
 read what is left to read                       → observers: on_step
 """
 
@@ -21,11 +22,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
-from trimtab.data.order import Order
+from trimtab.config import RunConfig
+from trimtab.data.collate import Batch
+from trimtab.data.order import Order, Rows
+from trimtab.data.prepare import PreparedData
 from trimtab.data.store import TokenStore
-from trimtab.records import EvalRecord, Plan, RunDir, RunEvent, StepRecord
+from trimtab.records import EvalRecord, Finding, Plan, RunDir, RunEvent, StepRecord
 from trimtab.train.checkpoint import Keeper
 from trimtab.train.evaluate import evaluate, losses_of_each
 from trimtab.train.feed import Feed
@@ -38,7 +43,19 @@ from trimtab.train.first_steps import (
     judged_step,
 )
 from trimtab.train.interrupt import Interrupt
-from trimtab.train.observer import CONTINUE, HalveMicroBatch, Intervention, Observer, Stop
+from trimtab.train.observer import (
+    CONTINUE,
+    EarlyStopping,
+    HalveMicroBatch,
+    Intervention,
+    Investigate,
+    Measured,
+    Observer,
+    Rewind,
+    Stop,
+    Watch,
+)
+from trimtab.train.rewind import go_back
 from trimtab.train.state import RunState
 from trimtab.train.step import Stepper
 from trimtab.train.telemetry import Telemetry
@@ -51,6 +68,7 @@ class Ending:
     reason: str
     interrupted: bool = False
     is_failure: bool = False
+    by_guard: bool = False
 
 
 @dataclass
@@ -71,9 +89,16 @@ class Loop:
     telemetry: Telemetry
     vocabulary: int
     notify: Callable[[str], None]
+    config: RunConfig
+    data: PreparedData
+    tokenizer: Any
+    watch: Watch | None = None
+    findings: Sequence[Finding] = ()
+    """What the checks before the run found."""
     accepted: Collection[str] = ()
     """Findings of the first steps that do not stop the run."""
     save_on_best: bool = False
+    has_begun: bool = False
     pending: Sequence[Intervention] = ()
     """What observers answered before the run was resumed and nobody carried out."""
 
@@ -81,38 +106,48 @@ class Loop:
         """Train until the plan is done, an observer says stop, or the user does."""
         plan, state = self.plan, self.state
         evals, saves = set(plan.eval_points.value), set(plan.save_points.value)
-        answers: list[Intervention] = list(self.pending)
-        if state.global_step == 0:
+        answers: list[Intervention] = [] if self.has_begun else list(self.pending)
+        if state.global_step == 0 and not self.has_begun:
             if self.validation is not None:
                 answers += self._evaluate()
             state.losses_before = self._judged_losses()
+        if self.watch is not None:
+            self.watch.begin(self)
+            if not self.has_begun:
+                answers = self._investigated(answers)
+        self.has_begun = True
         self.stepper.model.train()
         self.telemetry.start_peak()
         self.telemetry.start_clock()
 
         while state.global_step < plan.total_steps.value:
             answers += self._halve_if_asked(answers)
-            if stop := next((answer for answer in answers if isinstance(answer, Stop)), None):
-                self._record(leave=0)
-                return Ending(stop.reason, is_failure=stop.is_failure)
-            answers.clear()
-            rows = self.order.rows(state.global_step)
-            target_tokens = int(self.train.target_counts[rows].sum())
-            tokens = int(self.train.lengths[rows].sum())
-            measured_2K = self._step(target_tokens)
-            if measured_2K is None:
+            if rewind := next((answer for answer in answers if isinstance(answer, Rewind)), None):
+                self._rewind(rewind)
+                answers.clear()
                 continue
-            state.global_step += 1
-            state.tokens_seen += tokens
-            self.telemetry.push(state.global_step, measured_2K, target_tokens=target_tokens, tokens=tokens)
+            if ending := _ending(answers):
+                self._record(leave=0)
+                return ending
+            answers.clear()
+            rows = self._rows(state.global_step)
+            if not len(rows):  # every row of it was left out
+                state.global_step += 1
+            elif not self._train_on(rows, answers):
+                continue
 
             judges = state.global_step == judged_step(plan.total_steps.value) and state.first_steps is None
             looks_up = judges or state.global_step in evals or state.global_step in saves
             answers += self._record(leave=1 if self.memory.is_proven and not looks_up else 0)
             if judges and state.losses_before:
                 answers.append(self._judge_first_steps())
+            answers = self._investigated(answers)
+            if _is_broken(answers):  # it is neither measured nor kept
+                continue
             if state.global_step in evals:
-                answers += self._evaluate()
+                answers = self._investigated([*answers, *self._evaluate()])
+                if _is_broken(answers):
+                    continue
             if state.global_step in saves:
                 self._save()
             if looks_up:
@@ -125,9 +160,12 @@ class Loop:
                 if state.global_step not in saves:
                     self._save()
                 return Ending(f"stopped by {interrupt.requested or 'another process'}", interrupted=True)
-        self._record(leave=0)
-        failure = next((answer for answer in answers if isinstance(answer, Stop) and answer.is_failure), None)
-        return Ending(failure.reason if failure else "all planned steps are done", is_failure=failure is not None)
+        answers = self._investigated([*answers, *self._record(leave=0)])
+        if rewind := next((answer for answer in answers if isinstance(answer, Rewind)), None):
+            self._rewind(rewind)
+            return self.run(interrupt)
+        ending = _ending(answers)
+        return ending if ending and ending.is_failure else Ending("all planned steps are done")
 
     @property
     def eval_batch_size(self) -> int:
@@ -141,13 +179,36 @@ class Loop:
         planned = self.plan.per_device_train_batch_size.value
         return min(planned, self.state.micro_batch_size or planned)
 
-    def _step(self, target_tokens: int) -> torch.Tensor | None:
-        """The next step; None if memory ran out before anything was updated: then its gradients are dropped and the
-        micro batch is halved, and the same step can come again."""
+    def _train_on(self, rows: Rows, answers: list[Intervention]) -> bool:
+        """One step, counted; False if it has to be made again with smaller micro batches."""
+        target_tokens = int(self.train.target_counts[rows].sum())
+        tokens = int(self.train.lengths[rows].sum())
+        made = self._step(rows, target_tokens)
+        if made is None:
+            return False
+        measured_RK, batches = made
+        self.state.global_step += 1
+        self.state.tokens_seen += tokens
+        self.telemetry.push(self.state.global_step, measured_RK, target_tokens=target_tokens, tokens=tokens)
+        if self.watch is not None:
+            answers.append(self.watch.after_step(self, rows, batches) or CONTINUE)
+        return True
+
+    def _rows(self, step: int) -> Rows:
+        """The examples of `step` (from 0), without those that a repair left out."""
+        rows = self.order.rows(step)
+        left_out = self.state.changes.left_out
+        return rows[~np.isin(rows, left_out)] if left_out else rows
+
+    def _step(self, rows: Rows, target_tokens: int) -> tuple[torch.Tensor, list[Batch]] | None:
+        """The next step and what it was made of; None if memory ran out before anything was updated: then its gradients
+        are dropped and the micro batch is halved, and the same step can come again."""
         done = self.state.global_step
-        batches = self.feed.step(self.train, self.order, done, self.micro_batch_size)
+        if self.watch is not None:
+            self.watch.before_step(self)
+        batches = list(self.feed.of_rows(self.train, rows, self.micro_batch_size))
         try:
-            return self.stepper.step(batches, updates_done=done, target_tokens=target_tokens)
+            return self.stepper.step(batches, updates_done=done, target_tokens=target_tokens), batches
         except torch.OutOfMemoryError as error:
             # Other processes wait for this one in an exchange that it will not come to.
             if self.stepper.processes.count > 1 or self.micro_batch_size == 1 or _was_updating(error):
@@ -186,6 +247,39 @@ class Loop:
             {"per_device_train_batch_size": after, "gradient_accumulation_steps": math.ceil(share / after)},
         )
 
+    def _investigated(self, answers: Sequence[Intervention]) -> list[Intervention]:
+        """The answers, with the guard's instead of what asks for it; all processes ask theirs together."""
+        asked = [answer for answer in answers if isinstance(answer, Investigate)]
+        reasons = [answer.reason for answer in asked]
+        rest: list[Intervention] = [answer for answer in answers if not isinstance(answer, Investigate)]
+        if self.watch is None or not self.stepper.processes.any(bool(reasons)):
+            return rest
+        rest += [answer for answer in self._record(leave=0) if not isinstance(answer, Investigate)]
+        answer = self.watch.investigate(self, reasons[0] if reasons else "another process saw something")
+        otherwise = next((ask.otherwise for ask in asked if ask.otherwise is not None), None)
+        rest.append(otherwise if answer is CONTINUE and otherwise is not None else answer)
+        self.telemetry.start_clock()
+        self.telemetry.start_peak()
+        return rest
+
+    def _rewind(self, rewind: Rewind) -> None:
+        """Back to a good state; what was measured and saved since is measured and saved again."""
+        since = self.state.global_step
+        go_back(self, rewind)
+        for observer in self.observers:
+            if isinstance(observer, EarlyStopping):
+                observer.go_back_to(self.state.global_step)
+        self.amend(
+            f"back from step {since} to step {self.state.global_step}: {rewind.reason}",
+            {"from_step": since, "to_step": self.state.global_step, "changes": rewind.changes.model_dump(mode="json")},
+        )
+        assert self.watch is not None, "only the guard lets a run go back"
+        self.watch.went_back(self)
+        if self.plan.save_points.value and self.state.global_step:
+            self._save()  # a run that is killed now goes on with the repair
+        self.telemetry.start_clock()
+        self.telemetry.start_peak()
+
     def _judged_losses(self) -> list[float]:
         """Of examples of the first steps, each by itself, as the model is now."""
         rows = judged_rows(self.order, self.plan.total_steps.value)
@@ -207,7 +301,10 @@ class Loop:
         self._tell("judged", judged.sentence, judged.model_dump(mode="json", exclude={"sentence"}))
         found = finding(state.first_steps, accepted=self.accepted)
         self.notify(f"step {judged.step}: {judged.sentence}" + (f" [{found.rule}]" if found else ""))
-        return intervention(found)
+        answer = intervention(found)
+        if isinstance(answer, Stop) and self.watch is not None:
+            return Investigate(answer.reason, otherwise=answer)  # it may be put right
+        return answer
 
     def _record(self, *, leave: int) -> list[Intervention]:
         """Read measured steps, write them down, ask the observers."""
@@ -215,7 +312,8 @@ class Loop:
         for reading in self.telemetry.ready(leave=leave):
             self.state.train_seconds += reading.seconds
             self.state.had_gradient |= any(norm != 0.0 for norm in reading.grad_norms)
-            for learner, loss, norm in zip(self.stepper.learners, reading.losses, reading.grad_norms, strict=True):
+            for index, learner in enumerate(self.stepper.learners):
+                loss, norm = reading.losses[index], reading.grad_norms[index]
                 record = StepRecord(
                     trial=learner.trial,
                     step=reading.step,
@@ -231,6 +329,11 @@ class Loop:
                 if self.stepper.processes.is_main:
                     self.run_dir.append_metric(record)
                 answers += [observer.on_step(record) or CONTINUE for observer in (self.memory, *self.observers)]
+                if self.watch is not None:
+                    measured = Measured(
+                        int(reading.without_gradient[index]), reading.unmoved[index], int(reading.fed[index])
+                    )
+                    answers.append(self.watch.on_step(record, measured) or CONTINUE)
         self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, self.telemetry.peak_memory_bytes)
         return answers
 
@@ -255,6 +358,8 @@ class Loop:
             if processes.is_main:
                 self.run_dir.append_metric(record)
             answers += [observer.on_eval(record) or CONTINUE for observer in self.observers]
+            if self.watch is not None:
+                answers.append(self.watch.on_eval(self, record) or CONTINUE)
         self._judge(losses[0])
         return answers
 
@@ -288,6 +393,18 @@ class Loop:
                 {"kind": kind, "step": self.state.global_step, "message": message, "detail": detail or {}}
             )
             self.run_dir.append_event(event)
+
+
+def _is_broken(answers: Sequence[Intervention]) -> bool:
+    """The guard says so."""
+    return any(isinstance(answer, Rewind) or (isinstance(answer, Stop) and answer.by_guard) for answer in answers)
+
+
+def _ending(answers: Sequence[Intervention]) -> Ending | None:
+    for answer in answers:
+        if isinstance(answer, Stop):
+            return Ending(answer.reason, is_failure=answer.is_failure, by_guard=answer.by_guard)
+    return None
 
 
 def _was_updating(error: BaseException) -> bool:

@@ -73,6 +73,14 @@ class Processes:
         dist.broadcast_object_list(box, src=0, group=self._control)
         return box[0]
 
+    def everyone(self, value: T) -> list[T]:
+        """Every process's object, in every process."""
+        if self.count == 1:
+            return [value]
+        box: list[Any] = [None] * self.count
+        dist.all_gather_object(box, value, group=self._control)
+        return box
+
     def by_main(self, make: Callable[[], T]) -> T:
         """What `make` returns in the main process, in every process; an error of ours in all of them if it is one
         there."""

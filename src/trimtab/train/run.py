@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from torch import nn
 from trimtab.config import RunConfig, dump_yaml, with_absolute_paths
 from trimtab.data.order import Order
 from trimtab.data.prepare import PreparedData
+from trimtab.diagnose.of_records import verdict_of
+from trimtab.diagnose.readers import read
 from trimtab.model.core import causal_lm
 from trimtab.model.fit import fit
 from trimtab.model.load import pad_id, weights_identity
@@ -20,6 +23,7 @@ from trimtab.model.target_loss import TargetLoss
 from trimtab.model.weights import load_weights, trained_parameters
 from trimtab.plan.schedule import schedule
 from trimtab.records import CheckReport, Comparison, Plan, RunDir, RunEvent, Status, Verdict
+from trimtab.records.diagnosis import CauseFound
 from trimtab.records.run_dir import RUN_FORMAT
 from trimtab.train.checkpoint import Checkpoint, Keeper
 from trimtab.train.feed import Feed
@@ -28,11 +32,12 @@ from trimtab.train.interrupt import Interrupt
 from trimtab.train.judge import judge
 from trimtab.train.learner import Learner
 from trimtab.train.loop import Ending, Loop
-from trimtab.train.observer import CONTINUE, EarlyStopping, Intervention, Observer
+from trimtab.train.observer import CONTINUE, EarlyStopping, Intervention, Investigate, Observer, Stop, Watch
 from trimtab.train.optimizer import build_optimizer
 from trimtab.train.precision import Precision
 from trimtab.train.processes import Processes
 from trimtab.train.resume import WITHOUT_CONSEQUENCES, changes
+from trimtab.train.rewind import apply_changes
 from trimtab.train.state import RunState
 from trimtab.train.step import Stepper
 from trimtab.train.telemetry import Telemetry, tensor_bytes
@@ -61,8 +66,15 @@ class Run:
     """What the checks before the run found; None where it goes on from a checkpoint."""
 
 
-def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Observer], notify: Notify) -> Verdict:
-    """Train, from `checkpoint` on if there is one; leave the best weights in the model and in `final/`."""
+def train_run(
+    run: Run,
+    checkpoint: Checkpoint | None,
+    observers: Sequence[Observer],
+    notify: Notify,
+    watch: Watch | None = None,
+) -> Verdict:
+    """Train, from `checkpoint` on if there is one, under `watch`; leave the best weights in the model and in
+    `final/`."""
     training, plan, processes = run.config.training, run.plan, run.processes
     precision = Precision.named(plan.precision.value, processes.device)
     fitted = fit(
@@ -91,11 +103,12 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         peak_learning_rate=plan.learning_rate.value,
         max_grad_norm=training.max_grad_norm,
     )
-    scaler = precision.scaler()
+    stepper = Stepper(wrapped, [learner], precision, precision.scaler(), processes, seed=training.seed)
     state = RunState()
     if checkpoint is not None:
         state = checkpoint.state
-        checkpoint.restore(learner, scaler)
+        stepper = apply_changes(stepper, state.changes, training)
+        checkpoint.restore(learner, stepper.scaler)
 
     trackers: list[Trackers] = []
     processes.by_main(lambda: trackers.extend(_trackers(run, state, notify)))
@@ -104,7 +117,7 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         run_dir=run.run_dir,
         model=run.model,
         learner=learner,
-        scaler=scaler,
+        scaler=stepper.scaler,
         processes=processes,
         tokenizer=run.tokenizer,
         identity=identity(run.config, run.plan, run.data.fingerprint),
@@ -115,7 +128,7 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
     stopping, pending = _early_stopping(run, state)
     loop = Loop(
         plan=plan,
-        stepper=Stepper(wrapped, [learner], precision, scaler, processes, seed=training.seed),
+        stepper=stepper,
         feed=Feed(fitted.layout, pad_id(run.tokenizer), processes.device, processes.index, processes.count),
         train=run.data.train,
         validation=run.data.validation if plan.eval_points.value else None,
@@ -128,9 +141,14 @@ def train_run(run: Run, checkpoint: Checkpoint | None, observers: Sequence[Obser
         telemetry=telemetry,
         vocabulary=int(causal_lm(run.model).config.get_text_config().vocab_size),
         notify=notify,
+        config=run.config,
+        data=run.data,
+        tokenizer=run.tokenizer,
+        watch=watch,
+        findings=run.check.findings if run.check is not None else (),
         accepted=run.accepted,
         save_on_best=training.save_strategy == "best",
-        pending=[*pending, *_first_steps_again(run, state)],
+        pending=[*pending, *_first_steps_again(run, state, is_watched=watch is not None)],
     )
     with Interrupt() as interrupt:
         ending = loop.run(interrupt)
@@ -220,9 +238,12 @@ def _early_stopping(run: Run, state: RunState) -> tuple[EarlyStopping | None, li
     return stopping, [answer]
 
 
-def _first_steps_again(run: Run, state: RunState) -> list[Intervention]:
+def _first_steps_again(run: Run, state: RunState, *, is_watched: bool) -> list[Intervention]:
     """What was answered when the first steps were judged: a kill may have come before it was carried out."""
-    return [] if state.first_steps is None else [intervention(finding(state.first_steps, accepted=run.accepted))]
+    if state.first_steps is None:
+        return []
+    answer = intervention(finding(state.first_steps, accepted=run.accepted))
+    return [Investigate(answer.reason, otherwise=answer) if isinstance(answer, Stop) and is_watched else answer]
 
 
 def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
@@ -230,11 +251,13 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
     state, keeper = loop.state, loop.keeper
     step = state.global_step
     if not ending.interrupted:
-        if run.config.training.load_best_model_at_end and state.best_step is not None:
+        if _ends_with_best(run, ending, state) and state.best_step is not None:
             step = keeper.load_best()
             assert step == state.best_step, f"best/ is of step {step}, the best evaluation was at {state.best_step}"
         keeper.keep_final(state, step)
-    status, reason = run.processes.by_main(lambda: _judge(run, ending))
+    status, reason = run.processes.by_main(lambda: _judge(run, ending, state))
+    if status is Status.HEALTHY and any(repair.kept for repair in state.repairs):
+        status = Status.REPAIRED
     told = state.first_steps and finding(state.first_steps, accepted=run.accepted)
     verdict = Verdict(
         status=status,
@@ -251,16 +274,49 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
         first_steps=state.first_steps,
         accepted=tuple(sorted(run.accepted)),
         findings=(*(run.check.findings if run.check else ()), *([told] if told else [])),
+        causes=_causes(state),
+        repairs=tuple(state.repairs),
+        diagnosis=state.diagnoses[-1] if state.diagnoses else None,
+        stopped_by_guard=ending.by_guard and ending.is_failure,
+        reproduce=f"trimtab train {shlex.quote(str(run.run_dir.config))} training.output_dir=again",
     )
     if run.processes.is_main:
         planned = run.plan.total_steps.value
         if state.global_step != planned and not ending.interrupted:
             loop.amend(f"{state.global_step} steps instead of {planned}: {ending.reason}")
         run.run_dir.write_json(run.run_dir.verdict, verdict)
+        if not ending.interrupted:
+            verdict = _as_the_records_say(run.run_dir, verdict)
+            run.run_dir.write_json(run.run_dir.verdict, verdict)
         kind = "stopped" if ending.interrupted else "finished"
         run.run_dir.append_event(RunEvent.model_validate({"kind": kind, "step": state.global_step, "message": reason}))
     run.processes.wait()
     return verdict
+
+
+def _as_the_records_say(run_dir: RunDir, verdict: Verdict) -> Verdict:
+    """With the curve in a word; and, of a run that failed without an incident, what its records point at."""
+    told, _, _ = verdict_of(read(run_dir.path))
+    update: dict[str, Any] = {"judgement": told.judgement}
+    if verdict.status is Status.FAILED:
+        update |= {"causes": told.causes, "diagnosis": told.diagnosis}
+    return verdict.model_copy(update=update)
+
+
+def _ends_with_best(run: Run, ending: Ending, state: RunState) -> bool:
+    """As asked; or the guard found that the last weights are not the ones to keep."""
+    stopped = ending.by_guard and ending.is_failure
+    return run.config.training.load_best_model_at_end or stopped or state.changes.ends_with_best
+
+
+def _causes(state: RunState) -> tuple[CauseFound, ...]:
+    """Of all incidents, each cause once, the likeliest first."""
+    best: dict[str, CauseFound] = {}
+    for diagnosis in state.diagnoses:
+        for found in diagnosis.causes:
+            if found.rule not in best or best[found.rule].confidence < found.confidence:
+                best[found.rule] = found
+    return tuple(sorted(best.values(), key=lambda found: -found.confidence))
 
 
 def _predicted_vs_measured(plan: Plan, loop: Loop) -> dict[str, Comparison]:
@@ -277,13 +333,13 @@ def _predicted_vs_measured(plan: Plan, loop: Loop) -> dict[str, Comparison]:
     return compared
 
 
-def _judge(run: Run, ending: Ending) -> tuple[Status, str]:
+def _judge(run: Run, ending: Ending, state: RunState) -> tuple[Status, str]:
     if ending.interrupted:
         return Status.STOPPED, ending.reason
     if ending.is_failure:
         return Status.FAILED, ending.reason
     steps, evals = run.run_dir.read_metrics()
-    return judge(steps, evals, best_is_final=run.config.training.load_best_model_at_end, why_it_ended=ending.reason)
+    return judge(steps, evals, best_is_final=_ends_with_best(run, ending, state), why_it_ended=ending.reason)
 
 
 def _skipped_updates(run: Run) -> int:

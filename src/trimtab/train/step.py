@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,23 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from trimtab.data.collate import Batch
+from trimtab.data.collate import FINGERPRINTS, Batch
 from trimtab.train.learner import Learner
 from trimtab.train.precision import Precision
 from trimtab.train.processes import Processes, exchange
+
+
+class Row(enum.IntEnum):
+    """What a step measures, row by row. All of it stays on the device until somebody reads it, a step late."""
+
+    LOSS = 0
+    GRAD_NORM = 1
+    WITHOUT_GRADIENT = 2
+    """Trainable tensors whose gradient is missing or exactly zero."""
+    UNMOVED = 3
+    """Share of the elements with a gradient that the update left as they were, by a sample; -1 where none has one."""
+    FED = 4
+    """The fingerprint of this process's batches (data/collate.py): what was trained on is what was planned."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,8 @@ class Stepper:
         `target_tokens` counts the whole effective batch, over all micro batches and processes: the loss is the mean
         over them, so it does not matter how the batch is cut (law 1).
 
-        Returns [2, K] on the device: each learner's loss before the update, and its gradient norm before clipping.
+        Returns [5, K] on the device, see `Row`: each learner's loss before the update, its gradient's norm before
+        clipping, and what must hold of every step.
         """
         batches = list(batches)
         summed_K = None
@@ -47,19 +62,27 @@ class Stepper:
                 self.scaler.scale(mean_K.sum()).backward()
             summed_K = loss_K.detach() if summed_K is None else summed_K + loss_K.detach()
         assert summed_K is not None
-        norms = [self.update(learner, updates_done=updates_done) for learner in self.learners]
+        updates_3K = [self.update(learner, updates_done=updates_done) for learner in self.learners]
         self.scaler.update()
         mean_loss_K = self.processes.sum(summed_K) / max(1, target_tokens)
-        return torch.stack([mean_loss_K, torch.stack(norms).to(mean_loss_K)])
+        fed = torch.stack([batch.fingerprint() for batch in batches]).sum() % FINGERPRINTS
+        rows = [
+            mean_loss_K,
+            *torch.stack(updates_3K, dim=1).to(mean_loss_K),
+            fed.to(mean_loss_K).expand_as(mean_loss_K),
+        ]
+        return torch.stack(rows)
 
     def update(self, learner: Learner, *, updates_done: int) -> torch.Tensor:
-        """Clip, set the learning rate, update; returns the gradient's norm before clipping."""
+        """Clip, set the learning rate, update. Returns [3]: the rows of `Row` after the loss."""
         self.scaler.unscale_(learner.optimizer)
-        norm = learner.clip()
+        norm, without_gradient = learner.clip()
         learner.set_learning_rate(updates_done)
+        unmoved = learner.moving(updates_done)
         self.scaler.step(learner.optimizer)
+        share = unmoved()
         learner.optimizer.zero_grad(set_to_none=True)
-        return norm
+        return torch.stack([norm, without_gradient.to(norm), share.to(norm)])
 
 
 def seed_micro_step(seed: int, updates_done: int, micro_step: int, process: int) -> None:

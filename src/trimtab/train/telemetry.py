@@ -27,6 +27,10 @@ class Reading:
     step: int
     losses: list[float]
     grad_norms: list[float]
+    without_gradient: list[float]
+    """Of each learner: tensors with no gradient; -1 where they are not counted (see step.Row)."""
+    unmoved: list[float]
+    fed: list[float]
     target_tokens: int
     tokens: int
     seconds: float
@@ -34,7 +38,7 @@ class Reading:
 
 
 class Telemetry:
-    """Takes [2, K] tensors (loss, gradient norm) in, gives `Reading`s out."""
+    """Takes what steps measured (step.Row) in, gives `Reading`s out."""
 
     def __init__(self, device: torch.device, *, held_bytes: int = 0) -> None:
         """`held_bytes`: of the tensors that this process holds already, the model's. On a CPU whatever else it has
@@ -78,30 +82,35 @@ class Telemetry:
         grown = max(0, self.peak_memory_bytes - self._besides_bytes)
         return grown, "; measured is what the process grew by since before the model"
 
-    def push(self, step: int, measured_2K: torch.Tensor, *, target_tokens: int, tokens: int) -> None:
+    def push(self, step: int, measured_RK: torch.Tensor, *, target_tokens: int, tokens: int) -> None:
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         event = None
         if self._device.type == "cuda":
-            aside = torch.empty(measured_2K.shape, dtype=measured_2K.dtype, pin_memory=True)
-            aside.copy_(measured_2K, non_blocking=True)
+            aside = torch.empty(measured_RK.shape, dtype=measured_RK.dtype, pin_memory=True)
+            aside.copy_(measured_RK, non_blocking=True)
             event = torch.cuda.Event()
             event.record()
-            measured_2K = aside
-        self._waiting.append((step, measured_2K, event, target_tokens, tokens, seconds))
+            measured_RK = aside
+        self._waiting.append((step, measured_RK, event, target_tokens, tokens, seconds))
 
     def ready(self, *, leave: int) -> list[Reading]:
         """All readings but the newest `leave` (1 in the loop; 0 where the numbers are needed now)."""
         readings = []
         while len(self._waiting) > leave:
-            step, measured_2K, event, target_tokens, tokens, seconds = self._waiting.popleft()
+            step, measured_RK, event, target_tokens, tokens, seconds = self._waiting.popleft()
             if event is not None:
                 event.synchronize()
                 if not self._waiting:  # nothing was queued behind it: the wait was this step's own
                     now = time.perf_counter()
                     seconds, self._last = seconds + now - self._last, now
-            losses, norms = measured_2K.tolist()
-            readings.append(Reading(step, losses, norms, target_tokens, tokens, seconds, self._memory()))
+            losses, norms, without_gradient, unmoved, fed = measured_RK.tolist()
+            memory_bytes = self._memory()
+            readings.append(
+                Reading(
+                    step, losses, norms, without_gradient, unmoved, fed, target_tokens, tokens, seconds, memory_bytes
+                )
+            )
         return readings
 
     def _memory(self) -> int:

@@ -129,7 +129,7 @@ def test_explain_of_nonsense_points_to_the_list() -> None:
 
 
 def test_the_list_has_every_rule_once_and_its_severity() -> None:
-    lines = rule_list().splitlines()
+    lines = rule_list().partition("causes:")[0].splitlines()
     listed: list[tuple[str, str]] = []
     severity = ""
     for line in lines:

@@ -104,8 +104,8 @@ training:
   weight_decay: [1]
   bf16: true
   fp16: true
-guard:
-  mode: repair
+search:
+  steps: 5
 """,
         "training.seed=-1",
         "nonsense",
@@ -118,7 +118,7 @@ guard:
         ("run.yaml", "10", "training.learning_rte"),
         ("run.yaml", "11", "training.weight_decay"),
         ("run.yaml", "13", "training.fp16"),
-        ("run.yaml", "14", "guard"),
+        ("run.yaml", "14", "search"),
     ]
     assert all(complaint.startswith("command line: ") for complaint in found[7:])
     assert len(found) == 9, found

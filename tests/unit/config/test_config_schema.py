@@ -33,6 +33,7 @@ def test_every_key_is_described() -> None:
             "adapter": "Adapter",
             "training": "Training",
             "checks": "Checks",
+            "guard": "Guard",
         }.items()
         for name, part in json_schema()["$defs"][f"{title}Config"]["properties"].items()
         if part["description"]
@@ -51,7 +52,9 @@ def test_every_key_is_described() -> None:
         ("model: m\ndata: t\nadapter: full", False),
         ("model: m\ndata: t\nadapter: {r: 0}", False),
         ("model: m\ndata: t\ntraining: {lr: 1}", False),
-        ("model: m\ndata: t\nguard: {}", False),
+        ("model: m\ndata: t\nguard: {mode: watch}", True),
+        ("model: m\ndata: t\nguard: {mode: on}", False),
+        ("model: m\ndata: t\nsearch: {}", False),
     ],
 )
 def test_what_an_editor_marks(text: str, expected: bool) -> None:

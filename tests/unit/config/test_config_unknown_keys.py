@@ -49,8 +49,8 @@ def test_unknown_keys(complaints: Complaints, section: str, line: str, says: str
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("guard: {mode: repair}", "guard: unknown section; this version knows model, data, adapter, training"),
-        ("search:\n  steps: 5", "search: unknown section"),
+        ("search:\n  steps: 5", "search: unknown section; this version knows model, data, adapter, training"),
+        ("gaurd: {mode: repair}", "did you mean guard:?"),
         ("lora: {r: 8}", "did you mean adapter:?"),
         ("trainig: {seed: 1}", "did you mean training:?"),
         ("learning_rate: 1.0e-4", "learning_rate belongs under training:"),

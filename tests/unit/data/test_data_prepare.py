@@ -199,7 +199,8 @@ def test_a_template_of_ones_own(run: Any, write: Any, targets: Any, chatml: Any,
     assert targets(chatml, run(write(QA[:1]), chat_template=str(tmp_path / "own.json")).train, 0) == [
         "Answer 0.<|eot_id|>"
     ]
-    for bad, words in ((str(tmp_path / "no.jinja"), "not a file"), ("{% for %}", "does not compile")):
+    long = "You are a helpful assistant. " * 40  # too long for the name of a file
+    for bad, words in ((str(tmp_path / "no.jinja"), "not a file"), (long, "not Jinja"), ("{% for %}", "does not comp")):
         with pytest.raises(DataError, match=words):
             run(write(QA[:1]), chat_template=bad)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trimtab.checks.rule import Rule
+from trimtab.checks.rules.adam_epsilon_unusual import AdamEpsilonUnusual
 from trimtab.checks.rules.answers_cut import AnswersCut
 from trimtab.checks.rules.checkpointing_needed import CheckpointingNeeded
 from trimtab.checks.rules.checkpointing_wasted import CheckpointingWasted
@@ -15,6 +16,7 @@ from trimtab.checks.rules.exact_duplicates import ExactDuplicates
 from trimtab.checks.rules.few_evaluations import FewEvaluations
 from trimtab.checks.rules.few_target_tokens import FewTargetTokens
 from trimtab.checks.rules.learning_rate_unusual import LearningRateUnusual
+from trimtab.checks.rules.lora_scale_unusual import LoraScaleUnusual
 from trimtab.checks.rules.memory_over_limit import MemoryOverLimit
 from trimtab.checks.rules.near_duplicates import NearDuplicates
 from trimtab.checks.rules.no_clipping import NoClipping
@@ -41,6 +43,7 @@ from trimtab.checks.rules.unreadable_weights import UnreadableWeights
 from trimtab.checks.rules.untrained_embeddings import UntrainedEmbeddings
 from trimtab.checks.rules.validation_overlap import ValidationOverlap
 from trimtab.checks.rules.validation_unlike_training import ValidationUnlikeTraining
+from trimtab.checks.rules.warmup_too_long import WarmupTooLong
 from trimtab.checks.rules.wrong_template import WrongTemplate
 
 RULES: tuple[Rule, ...] = (
@@ -83,6 +86,9 @@ RULES: tuple[Rule, ...] = (
     TokenizerOfAnotherModel(),
     WrongTemplate(),
     ShuffledAnswers(),
+    WarmupTooLong(),
+    LoraScaleUnusual(),
+    AdamEpsilonUnusual(),
 )
 """Each once, in the order of the table that `check` prints."""
 

@@ -48,6 +48,7 @@ class AnswersCut(Rule):
     name: ClassVar[str] = "answers-cut"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "truncated-responses"
 
     def judge(self, seen: Evidence) -> Judgement:
         audit, report = seen.audit, seen.data.report

@@ -36,6 +36,7 @@ class CheckpointingNeeded(Rule):
     name: ClassVar[str] = "checkpointing-needed"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.REHEARSAL
+    cause: ClassVar[str] = "memory-longest-batch"
 
     def judge(self, seen: Evidence) -> Judgement:
         memory, is_on = seen.plan.memory, seen.plan.gradient_checkpointing.value

@@ -38,6 +38,7 @@ class ControlTextInData(Rule):
     name: ClassVar[str] = "control-text-in-data"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "template-mismatch"
 
     def judge(self, seen: Evidence) -> Judgement:
         own, foreign = event(seen, OWN_CONTROL_TEXT), event(seen, FOREIGN_CONTROL_TEXT)

@@ -38,6 +38,7 @@ class DoubleBos(Rule):
     name: ClassVar[str] = "double-bos"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "double-bos"
 
     def judge(self, seen: Evidence) -> Judgement:
         found, tokenizer = seen.audit.double_bos, seen.tokenizer

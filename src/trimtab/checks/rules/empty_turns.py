@@ -37,6 +37,7 @@ class EmptyTurns(Rule):
     name: ClassVar[str] = "empty-turns"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "empty-or-invalid-example"
 
     def judge(self, seen: Evidence) -> Judgement:
         if not has_turns(seen):

@@ -44,6 +44,7 @@ class EndTokenUntrained(Rule):
     name: ClassVar[str] = "end-token-untrained"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "eos-not-trained"
 
     def judge(self, seen: Evidence) -> Judgement:
         from trimtab.model.generate import stop_ids  # loads torch

@@ -36,6 +36,7 @@ class ExactDuplicates(Rule):
     name: ClassVar[str] = "exact-duplicates"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "duplicate-data"
 
     def judge(self, seen: Evidence) -> Judgement:
         found, rows = seen.audit.duplicates, len(seen.data.train)

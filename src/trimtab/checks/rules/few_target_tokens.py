@@ -38,6 +38,7 @@ class FewTargetTokens(Rule):
     name: ClassVar[str] = "few-target-tokens"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "bad-example"
 
     def judge(self, seen: Evidence) -> Judgement:
         audit = seen.audit

@@ -69,4 +69,5 @@ class LearningRateUnusual(Rule):
             evidence=f"{question} (the model has {parameters:,} parameters)",
             fix=f"remove training.learning_rate, or set it to {2 * low:g}; if it is meant, watch the first evaluations",
             severity=Severity.WARNS if is_mixed_up or rate > high else Severity.NOTES,
+            cause="lr-too-high" if rate > high else "lr-too-low",
         )

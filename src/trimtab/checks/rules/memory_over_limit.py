@@ -34,6 +34,7 @@ class MemoryOverLimit(Rule):
     name: ClassVar[str] = "memory-over-limit"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.REHEARSAL
+    cause: ClassVar[str] = "memory-longest-batch"
 
     def judge(self, seen: Evidence) -> Judgement:
         memory = seen.plan.memory

@@ -41,6 +41,7 @@ class NearDuplicates(Rule):
     name: ClassVar[str] = "near-duplicates"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "duplicate-data"
 
     def judge(self, seen: Evidence) -> Judgement:
         found, rows = seen.audit.near_duplicates, len(seen.data.train)

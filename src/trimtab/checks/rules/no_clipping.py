@@ -36,6 +36,7 @@ class NoClipping(Rule):
     name: ClassVar[str] = "no-clipping"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.CONFIG
+    cause: ClassVar[str] = "clip-misset"
 
     def judge(self, seen: Evidence) -> Judgement:
         asked = seen.config.training.max_grad_norm

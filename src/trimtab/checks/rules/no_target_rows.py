@@ -45,6 +45,7 @@ class NoTargetRows(Rule):
     name: ClassVar[str] = "no-target-rows"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "labels-all-masked"
 
     def judge(self, seen: Evidence) -> Judgement:
         report = seen.data.report

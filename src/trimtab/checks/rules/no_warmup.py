@@ -38,6 +38,7 @@ class NoWarmup(Rule):
     name: ClassVar[str] = "no-warmup"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.CONFIG
+    cause: ClassVar[str] = "schedule-wrong"
 
     def judge(self, seen: Evidence) -> Judgement:
         total, warmup = seen.plan.total_steps.value, seen.plan.warmup_steps.value

@@ -32,6 +32,7 @@ class NonFiniteWeights(Rule):
     name: ClassVar[str] = "non-finite-weights"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.WEIGHTS
+    cause: ClassVar[str] = "save-load-merge-mismatch"
 
     def judge(self, seen: Evidence) -> Judgement:
         files = seen.weights

@@ -37,6 +37,7 @@ class NothingTrainable(Rule):
     name: ClassVar[str] = "nothing-trainable"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.REHEARSAL
+    cause: ClassVar[str] = "adapter-not-trainable"
 
     def judge(self, seen: Evidence) -> Judgement:
         limit = f"at least {VANISHING:.3%} of all parameters learn"

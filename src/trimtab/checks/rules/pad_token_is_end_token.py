@@ -37,6 +37,7 @@ class PadTokenIsEndToken(Rule):
     name: ClassVar[str] = "pad-token-is-end-token"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "eos-not-trained"
 
     def judge(self, seen: Evidence) -> Judgement:
         from trimtab.model.generate import stop_ids  # loads torch

@@ -32,6 +32,7 @@ class PrecisionUnfit(Rule):
     name: ClassVar[str] = "precision-unfit"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.CONFIG
+    cause: ClassVar[str] = "fp16-overflow"
 
     def judge(self, seen: Evidence) -> Judgement:
         training, device, taken = seen.config.training, seen.device, seen.plan.precision.value

@@ -37,6 +37,7 @@ class RepeatedTurns(Rule):
     name: ClassVar[str] = "repeated-turns"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "duplicate-data"
 
     def judge(self, seen: Evidence) -> Judgement:
         if not has_turns(seen):

@@ -57,6 +57,7 @@ class RoleOrder(Rule):
     name: ClassVar[str] = "role-order"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "label-noise"
 
     def judge(self, seen: Evidence) -> Judgement:
         if not has_turns(seen):

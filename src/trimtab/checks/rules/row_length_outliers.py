@@ -39,6 +39,7 @@ class RowLengthOutliers(Rule):
     name: ClassVar[str] = "row-length-outliers"
     severity: ClassVar[Severity] = Severity.NOTES
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "bad-example"
 
     def judge(self, seen: Evidence) -> Judgement:
         lengths, max_length = seen.audit.full_lengths, seen.data.report.max_length

@@ -44,6 +44,7 @@ class ScheduleEndsEarly(Rule):
     name: ClassVar[str] = "schedule-ends-early"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.CONFIG
+    cause: ClassVar[str] = "schedule-wrong"
 
     def judge(self, seen: Evidence) -> Judgement:
         plan = seen.plan

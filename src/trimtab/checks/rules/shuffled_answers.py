@@ -70,6 +70,7 @@ class ShuffledAnswers(Rule):
     name: ClassVar[str] = "shuffled-answers"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.BASE
+    cause: ClassVar[str] = "label-noise"
 
     def judge(self, seen: Evidence) -> Judgement:
         exchanges = choose(seen.data.train, MOST_ROWS, lambda one: len(one.answer) > 3, looked_at=2 * MOST_ROWS)

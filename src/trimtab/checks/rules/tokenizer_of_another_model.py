@@ -50,6 +50,7 @@ class TokenizerOfAnotherModel(Rule):
     name: ClassVar[str] = "tokenizer-of-another-model"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.BASE
+    cause: ClassVar[str] = "template-mismatch"
 
     def judge(self, seen: Evidence) -> Judgement:
         signs = _signs(seen)

@@ -38,6 +38,7 @@ class TooFewExamples(Rule):
     name: ClassVar[str] = "too-few-examples"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "overfit"
 
     def judge(self, seen: Evidence) -> Judgement:
         report = seen.data.report

@@ -37,6 +37,7 @@ class TooManyEpochs(Rule):
     name: ClassVar[str] = "too-many-epochs"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.CONFIG
+    cause: ClassVar[str] = "overfit"
 
     def judge(self, seen: Evidence) -> Judgement:
         plan = seen.plan

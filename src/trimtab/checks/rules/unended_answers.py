@@ -52,6 +52,7 @@ class UnendedAnswers(Rule):
     name: ClassVar[str] = "unended-answers"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "truncated-responses"
 
     def judge(self, seen: Evidence) -> Judgement:
         audit = seen.audit

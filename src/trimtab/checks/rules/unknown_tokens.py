@@ -39,6 +39,7 @@ class UnknownTokens(Rule):
     name: ClassVar[str] = "unknown-tokens"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "template-mismatch"
 
     def judge(self, seen: Evidence) -> Judgement:
         audit, tokenizer = seen.audit, seen.text_tokenizer

@@ -33,6 +33,7 @@ class UnmatchedTargetModules(Rule):
     name: ClassVar[str] = "unmatched-target-modules"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.REHEARSAL
+    cause: ClassVar[str] = "adapter-coverage-too-small"
 
     def judge(self, seen: Evidence) -> Judgement:
         from trimtab.model.adapter import unmatched

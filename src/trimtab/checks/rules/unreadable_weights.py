@@ -34,6 +34,7 @@ class UnreadableWeights(Rule):
     name: ClassVar[str] = "unreadable-weights"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.WEIGHTS
+    cause: ClassVar[str] = "save-load-merge-mismatch"
 
     def judge(self, seen: Evidence) -> Judgement:
         from trimtab.checks.weights import Unreadable

@@ -50,6 +50,7 @@ class UntrainedEmbeddings(Rule):
     name: ClassVar[str] = "untrained-embeddings"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.WEIGHTS
+    cause: ClassVar[str] = "untrained-special-token"
 
     def judge(self, seen: Evidence) -> Judgement:
         adapter = seen.config.adapter

@@ -41,6 +41,7 @@ class ValidationOverlap(Rule):
     name: ClassVar[str] = "validation-overlap"
     severity: ClassVar[Severity] = Severity.BLOCKS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "train-eval-leak"
 
     def judge(self, seen: Evidence) -> Judgement:
         validation, audit = seen.data.validation, seen.audit

@@ -49,6 +49,7 @@ class ValidationUnlikeTraining(Rule):
     name: ClassVar[str] = "validation-unlike-training"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.DATA
+    cause: ClassVar[str] = "eval-mismatch"
 
     def judge(self, seen: Evidence) -> Judgement:
         if seen.data.validation is None:

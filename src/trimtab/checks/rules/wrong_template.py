@@ -57,6 +57,7 @@ class WrongTemplate(Rule):
     name: ClassVar[str] = "wrong-template"
     severity: ClassVar[Severity] = Severity.WARNS
     stage: ClassVar[Stage] = Stage.BASE
+    cause: ClassVar[str] = "template-mismatch"
 
     def judge(self, seen: Evidence) -> Judgement:
         if seen.data.chat_template is None:

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from trimtab.diagnose.case import Case
+from trimtab.diagnose.cause import EXACT, Cause, Layer, Weight
+from trimtab.diagnose.remedies import RESTORE_PLANNED_ROWS, RESUME_WHOLE
+from trimtab.diagnose.remedy import Remedy
+
+RESUMED = 0.35
+"""What a jump in a resumed run is worth, where nobody says at which step it was resumed (guess)."""
+
+
+class ResumeStateLost(Cause):
+    """
+    What it is:
+        A resumed run does not go on where it was: weights, optimizer, schedule or the place in the data are not what
+        was saved.
+
+    How it shows:
+        A jump, or a drop that is too good, where the run was resumed; later it stands still when new rows come.
+
+    What proves it:
+        After a resume, steps are made of other rows than the plan's, or the learning rate is not the plan's.
+
+    Source:
+        huggingface/accelerate#4071, #2823; paiml/entrenar#294 (40 % of the run wasted); tloen/alpaca-lora#72 (0.82 to
+        8.7); huggingface/transformers#23099, #27749, #33336.
+    """
+
+    name: ClassVar[str] = "resume-state-lost"
+    layer: ClassVar[Layer] = "invariant"
+    invariants: ClassVar[tuple[str, ...]] = ("rows",)
+    shows_as: ClassVar[Mapping[str, float]] = {
+        "spike": 0.05,
+    }
+    told_apart: ClassVar[Mapping[str, str]] = {
+        "data-order": "the order changed with the resume: before it the rows were the plan's",
+        "schedule-wrong": "what differs is where the run went on, not the plan's curve",
+    }
+    remedies: ClassVar[tuple[Remedy, ...]] = (
+        RESTORE_PLANNED_ROWS,
+        RESUME_WHOLE,
+    )
+
+    def prove(self, case: Case) -> Weight | None:
+        if not case.trace.restarts:
+            return None
+        for broken in case.violations:
+            if broken.invariant == "rows" and broken.detail.get("what", "rows") == "rows":
+                return self.proven(EXACT, f"after a resume {broken.sentence}", step=broken.step)
+        if case.saw("spike", "divergence"):
+            return Weight(RESUMED, ("the loss jumps in a run that was resumed",))
+        return None
+
+    def refuted(self, case: Case) -> str | None:
+        return None if case.trace.restarts else "the run was not resumed"

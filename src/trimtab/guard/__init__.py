@@ -1,0 +1,1 @@
+"""Watches a run, finds out by experiment why it goes wrong, and puts it right."""

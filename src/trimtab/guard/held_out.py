@@ -1,0 +1,78 @@
+"""The run on fixed held-out examples: now, at its last good state, and at the base. Paired, example by example, so that
+which examples they are plays no part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from trimtab.guard.lab import BASE, Lab
+from trimtab.guard.paired import change, larger_p, mean
+from trimtab.guard.probe import CannotProbe
+from trimtab.records.diagnosis import ProbeResult
+from trimtab.train.snapshot import Snapshot
+
+Certified = dict[int, list[float]]
+"""Step of a snapshot → its held-out losses, measured once."""
+AT_BASE = -1
+"""Where those of the base stand."""
+
+
+def find_good(lab: Lab, certified: Certified, *, before: int) -> tuple[Snapshot | None, list[float]]:
+    """The newest snapshot from before the damage: going back, the loss falls to it and rises again beyond it, or it is
+    the oldest. Only snapshots of at most `before` updates count, and only finite ones.
+
+    Returns: (snapshot, its held-out losses); (None, []) where there is none.
+    """
+    best: Snapshot | None = None
+    for snapshot in reversed(lab.snapshots):
+        if snapshot.step > before:
+            continue
+        losses = held_out_at(lab, snapshot, certified)
+        if math.isnan(mean(losses)):
+            continue
+        if best is not None and mean(losses) >= mean(certified[best.step]):
+            break
+        best = snapshot
+    return (best, certified[best.step]) if best is not None else (None, [])
+
+
+def held_out_at_base(lab: Lab, certified: Certified) -> list[float]:
+    """Empty where the base cannot be had."""
+    if AT_BASE not in certified:
+        try:
+            certified[AT_BASE] = lab.agreed(lab.held_out_at(BASE))
+        except CannotProbe:
+            certified[AT_BASE] = []
+    return certified[AT_BASE]
+
+
+def held_out_at(lab: Lab, snapshot: Snapshot, certified: Certified) -> list[float]:
+    if snapshot.step not in certified:
+        with lab.at(snapshot):
+            certified[snapshot.step] = lab.agreed(lab.held_out())
+    return certified[snapshot.step]
+
+
+def compare(
+    step: int, now: Sequence[float], good: Sequence[float], good_step: int | None, base: Sequence[float]
+) -> ProbeResult:
+    """`now`, `good`, `base`: means in nats. `worse_than_base_p`, `worse_than_good_p`, `better_than_base_p`: how often
+    chance alone would make the paired difference as large (Student's t, one-sided). `rise`: now over base; `error`:
+    the standard error of that mean difference."""
+    rise, error = change(now, base) if base else (math.nan, math.nan)
+    values = {
+        "now": mean(now),
+        "good": mean(good),
+        "base": mean(base),
+        "worse_than_base_p": larger_p(now, base) if base else math.nan,
+        "worse_than_good_p": larger_p(now, good) if good else math.nan,
+        "better_than_base_p": larger_p(base, now) if base else math.nan,
+        "rise": rise,
+        "error": error,
+        "examples": len(now),
+        "good_step": good_step,
+    }
+    where = f"{values['good']:.3f} at step {good_step}, " if good else ""
+    sentence = f"held-out loss {values['now']:.3f} now, {where}{values['base']:.3f} at the base"
+    return ProbeResult(probe="held-out", step=step, values=values, sentence=sentence)

@@ -1,0 +1,387 @@
+"""What is done about a diagnosis: at most one change at a time, from before the damage, measured afterwards.
+
+1. a cause that is certain → the first of its remedies that may be applied (safe, or allowed by name)
+2. a damaged run without one → back once, unchanged: what does not come again was chance or hardware
+3. nothing helps, or too often → stop, and say what was tried
+never: a change of what the data mean; a change because of a statistic alone
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trimtab.config import GuardConfig
+from trimtab.diagnose.case import Case
+from trimtab.diagnose.cause import MEASURED
+from trimtab.diagnose.causes import BY_NAME
+from trimtab.diagnose.trace import Trace
+from trimtab.guard.incident import CHANCE, Incident
+from trimtab.guard.paired import larger_p, mean
+from trimtab.plan.learning_rate import FULL_RANGE, LORA_RANGE
+from trimtab.records.diagnosis import CauseFound, Diagnosis, RemedyKind, RemedyNote, Repair, RuledOut
+from trimtab.train.observer import CONTINUE, Intervention, Rewind, Stop
+from trimtab.train.rewind import is_plain
+from trimtab.train.snapshot import Snapshot
+from trimtab.train.state import Changes
+
+if TYPE_CHECKING:
+    from trimtab.train.loop import Loop
+
+Restore = Callable[["Loop"], None]
+Update = dict[str, Any]
+Changed = dict[str, list[Any]]
+"""Setting → [before, after]."""
+
+NOTCH = 3.0
+"""The best rate of a short search is taken one notch lower: twelve steps flatter a high one (docs/log.md)."""
+NEARLY = 0.9
+"""Of the best gain: of rates that are nearly as good upwards, the lowest is taken (guess)."""
+TENTH, TENFOLD = 0.1, 10.0
+FAR_BELOW = 0.1
+"""Of the lowest usual learning rate."""
+CLIP = 0.3
+"""Of Mistral's and QLoRA's recipes (arXiv 2305.14314, appendix B.2)."""
+WARMUP_STEPS = 100
+MOST_TIMES = 4
+"""As many repairs in a run as four causes may have: more is no repair (guess)."""
+MOST_LEFT_OUT = 0.05
+"""Of the rows: more is no longer a bad row but bad data."""
+LEAST_TRIAL_STEPS = 5
+UNKNOWN = "unknown"
+CHANCE_OR_MACHINE = "nondeterministic-or-hardware"
+REWIRES = frozenset({"restore-schedule", "unfreeze-adapter", "rebuild-optimizer", "fp32-adapter"})
+UNCHANGED = frozenset({"go-back", "restore-batches", "restore-planned-rows"})
+LEARNING_RATE = frozenset({"lower-learning-rate", "raise-learning-rate"})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A repair that has yet to show that it helps."""
+
+    repair: Repair
+    until_step: int
+    damaged: Sequence[float]
+    """Held-out losses of the run as it was when it was interrupted."""
+    good: Sequence[float]
+    """And of the state that it went back to."""
+    snapshot: Snapshot
+    """The state that it went back to."""
+    changes_before: Changes
+    """Those that were in force without it."""
+    must_win: bool
+    """It must beat the damaged run too; where the fault was exact, not being worse than the good state is enough."""
+
+
+class Policy:
+    """Decides, and remembers the repair that is on trial."""
+
+    def __init__(self, settings: GuardConfig) -> None:
+        self.settings = settings
+        self.trial: Trial | None = None
+        self.earliest_step = 0
+        """A resumed run has no state from before it was resumed."""
+
+    def decide(self, loop: Loop, incident: Incident, diagnosis: Diagnosis, restore: Restore) -> Intervention:
+        """The answer to a diagnosis."""
+        found = diagnosis.causes[0] if diagnosis.causes and not diagnosis.abstains else None
+        if self.settings.mode != "repair":
+            return self._watching(incident, found, diagnosis)
+        cause = found.rule if found is not None else UNKNOWN
+        repairs = loop.state.repairs
+        attempts = sum(repair.cause == cause and not repair.kept for repair in repairs)
+        needs_repair = incident.is_damaged or _cannot_learn(incident) or (found is not None and incident.is_flat)
+        if found is not None and found.rule == "overfit" and not incident.is_ruined:
+            return self._end_with_best(loop, found)
+        if not needs_repair:
+            return CONTINUE
+        most = self.settings.max_repairs
+        if max(attempts, _failed_in_a_row(repairs)) >= most or len(repairs) >= MOST_TIMES * most:
+            helped = sum(bool(repair.kept) for repair in repairs)
+            return self._give_up(diagnosis, f"{len(repairs)} repairs were made, {helped} helped")
+        rewind = (
+            self._by_cause(loop, incident, found, attempts, restore)
+            if found is not None
+            else self._without_a_cause(loop, incident, diagnosis, attempts, restore)
+        )
+        if rewind is not None:
+            return rewind
+        if incident.is_damaged or _cannot_learn(incident):
+            return self._give_up(diagnosis, "no remedy may be applied by itself")
+        return CONTINUE
+
+    def _end_with_best(self, loop: Loop, found: CauseFound) -> Intervention:
+        """Go on: an evaluation may fall again as the rate decays. But the last weights are not the ones to keep."""
+        state = loop.state
+        if loop.config.training.load_best_model_at_end or state.best_step is None or state.changes.ends_with_best:
+            return CONTINUE
+        state.changes = state.changes.model_copy(update={"ends_with_best": True})
+        sentence = (
+            f"restore-best-checkpoint for {found.rule}: the best weights, of step {state.best_step} so far, end it"
+        )
+        repair = Repair(
+            number=len(state.repairs) + 1,
+            step=state.global_step,
+            back_to_step=state.global_step,
+            cause=found.rule,
+            remedy="restore-best-checkpoint",
+            changed={"training.load_best_model_at_end": [False, True]},
+            after=state.best_eval_loss,
+            kept=True,
+            sentence=sentence,
+        )
+        state.repairs.append(repair)
+        loop.amend(sentence, {"training.load_best_model_at_end": True})
+        return CONTINUE
+
+    def judge(
+        self, loop: Loop, trial: Trial, now: Sequence[float], *, is_broken: bool
+    ) -> tuple[Repair, Diagnosis | None]:
+        """The run is where the repair interrupted it, or an invariant broke again before (`is_broken`). Returns the
+        repair, kept or not, and what its outcome proves."""
+        self.trial = None
+        after, before = mean(now), mean(trial.damaged)
+        helped = (
+            not is_broken
+            and math.isfinite(after)
+            and (
+                not math.isfinite(before)
+                or (not _is_worse(trial.good, now) and (not trial.must_win or _is_better(trial.damaged, now)))
+            )
+        )
+        step, repair = loop.state.global_step, trial.repair
+        said = "helped" if helped else "did not help"
+        repair = repair.model_copy(
+            update={
+                "after": after,
+                "kept": helped,
+                "sentence": f"{repair.remedy} for {repair.cause} {said}: held-out loss {after:.3f} at step {step}, "
+                f"{before:.3f} without it",
+            }
+        )
+        loop.state.repairs[-1] = repair
+        if not helped:
+            loop.state.changes = trial.changes_before  # the next remedy is not stacked on one that did not help
+        proof = _chance_or_machine(repair, step) if helped and repair.cause == UNKNOWN else None
+        return repair, proof
+
+    def undo(self, trial: Trial) -> Rewind:
+        """Nothing else is found, and the repair did not help: back to where it was made, without it."""
+        reason = f"{trial.repair.remedy} did not help and is undone"
+        return Rewind(trial.snapshot, reason, trial.changes_before)
+
+    def _watching(self, incident: Incident, found: CauseFound | None, diagnosis: Diagnosis) -> Intervention:
+        if incident.is_ruined or _cannot_learn(incident):
+            return self._give_up(diagnosis, "guard.mode is watch, so nothing was changed")
+        return CONTINUE
+
+    def _give_up(self, diagnosis: Diagnosis, why: str) -> Stop:
+        return Stop(f"{diagnosis.sentence}; {why}", is_failure=True, by_guard=True)
+
+    def _by_cause(
+        self, loop: Loop, incident: Incident, found: CauseFound, attempts: int, restore: Restore
+    ) -> Rewind | None:
+        """The first remedy of a certain cause that may be applied, and can."""
+        for note in found.remedies:
+            if note.kind is RemedyKind.SAFE or (note.kind is RemedyKind.OPT_IN and note.remedy in self.settings.allow):
+                rewind = self._carry_out(loop, incident, found, note, attempts, restore)
+                if rewind is not None:
+                    return rewind
+        return None
+
+    def _without_a_cause(
+        self, loop: Loop, incident: Incident, diagnosis: Diagnosis, attempts: int, restore: Restore
+    ) -> Rewind | None:
+        """Back once, unchanged: damage that does not come again was chance or the machine. If it does, the likeliest
+        cause's remedy is tried, where it changes the learning rate only: whether it helps is measured."""
+        if not attempts:
+            return self._back(loop, incident, UNKNOWN, "go-back", loop.state.changes, {}, restore=None)
+        likeliest = diagnosis.causes[0] if diagnosis.causes else None
+        note = likeliest.remedies[0] if likeliest is not None and likeliest.remedies else None
+        if likeliest is None or note is None or note.remedy != "lower-learning-rate":
+            return None
+        return self._carry_out(loop, incident, likeliest, note, attempts - 1, restore)
+
+    def _carry_out(
+        self, loop: Loop, incident: Incident, found: CauseFound, note: RemedyNote, attempts: int, restore: Restore
+    ) -> Rewind | None:
+        """One remedy; None where it cannot be applied here."""
+        name, changes = note.remedy, loop.state.changes
+        if name in REWIRES:
+            return self._back(loop, incident, found.rule, name, changes, {}, restore=restore)
+        if name in UNCHANGED:
+            return self._back(loop, incident, found.rule, name, changes, {}, restore=None)
+        made = _change(loop, incident, name, attempts)
+        if made is None:
+            return None
+        update, changed = made
+        return self._back(loop, incident, found.rule, name, changes.model_copy(update=update), changed, restore=None)
+
+    def _back(
+        self,
+        loop: Loop,
+        incident: Incident,
+        cause: str,
+        remedy: str,
+        changes: Changes,
+        changed: Changed,
+        *,
+        restore: Restore | None,
+    ) -> Rewind | None:
+        good: Snapshot | None = incident.good
+        if good is None or good.step < self.earliest_step:
+            return None
+        if self.trial is not None:  # another incident came before it could be measured
+            state = loop.state
+            state.repairs[-1] = state.repairs[-1].model_copy(update={"kept": False})
+        step = loop.state.global_step
+        what = "; ".join(f"{key} {_shown(old)} → {_shown(new)}" for key, (old, new) in changed.items()) or "unchanged"
+        repair = Repair(
+            number=len(loop.state.repairs) + 1,
+            step=step,
+            back_to_step=good.step,
+            cause=cause,
+            remedy=remedy,
+            changed=changed,
+            before=mean(incident.now_losses),
+            sentence=f"{remedy} for {cause}: back to step {good.step}, {what}",
+        )
+        loop.state.repairs.append(repair)
+        until = max(step, good.step + LEAST_TRIAL_STEPS)
+        self.trial = Trial(
+            repair=repair,
+            until_step=min(until, loop.plan.total_steps.value),
+            damaged=incident.now_losses,
+            good=incident.good_losses,
+            snapshot=good,
+            changes_before=loop.state.changes,
+            must_win=remedy in LEARNING_RATE,
+        )
+        return Rewind(good, repair.sentence, changes, restore=restore)
+
+
+def _change(loop: Loop, incident: Incident, remedy: str, attempts: int) -> tuple[Update, Changed] | None:
+    """What a remedy changes: fields of `Changes`, and what to tell. None where it changes nothing here."""
+    changes, plan = loop.state.changes, loop.plan
+    if remedy == "raise-learning-rate" and not _may_be_raised(loop, incident):
+        return None
+    if remedy in LEARNING_RATE:
+        before = changes.learning_rate_scale
+        after = before * _factor(incident, remedy, attempts)
+        peak = float(plan.learning_rate.value)
+        return {"learning_rate_scale": after}, {"training.learning_rate": [peak * before, peak * after]}
+    if remedy in ("clip-gradients", "clip-at-quantile"):
+        limit = CLIP if remedy == "clip-gradients" else incident.value("clip", "p90")
+        clips_at = loop.stepper.learners[0].max_grad_norm
+        if not isinstance(limit, float) or not math.isfinite(limit) or (clips_at and limit >= clips_at):
+            return None
+        return {"max_grad_norm": limit}, {"training.max_grad_norm": [clips_at, limit]}
+    if remedy in ("lengthen-warmup", "warm-up-a-share"):
+        since = incident.good.step if incident.good is not None else 0
+        steps = max(1, min(WARMUP_STEPS, (plan.total_steps.value - since) // 4))
+        return {"warms_up_again": (since, steps)}, {"training.warmup_steps": [plan.warmup_steps.value, since + steps]}
+    if remedy == "leave-rows-out":
+        left_out = sorted({*changes.left_out, *incident.accused_rows()})
+        if left_out == changes.left_out or len(left_out) > max(1, MOST_LEFT_OUT * plan.examples.value):
+            return None
+        names = [incident.row_name(row) for row in left_out]
+        return {"left_out": left_out}, {"rows left out": [len(changes.left_out), names]}
+    if remedy in ("use-bf16", "use-fp32"):
+        precision, now = remedy.removeprefix("use-"), changes.precision or str(plan.precision.value)
+        if precision == now or (precision == "bf16" and not _has_bf16(loop)):
+            return None
+        if precision == "fp32" and not _fits_in_fp32(loop):
+            return None
+        return {"precision": precision}, {"precision": [now, precision]}
+    if remedy == "plain-optimizer":
+        if is_plain(loop.stepper.learners[0].optimizer):
+            return None
+        return {"optim": "adamw_torch"}, {"training.optim": [changes.optim or str(plan.optim.value), "adamw_torch"]}
+    return None
+
+
+def _chance_or_machine(repair: Repair, step: int) -> Diagnosis:
+    """The same steps from the same state did no damage: it was none of the data, the settings or the software."""
+    evidence = (
+        f"the same steps, done again unchanged from step {repair.back_to_step} to step {step}, did no damage: "
+        f"held-out loss {repair.after:.3f}"
+    )
+    found = CauseFound(
+        rule=CHANCE_OR_MACHINE,
+        confidence=MEASURED,
+        step=repair.step,
+        evidence=(evidence,),
+        ruled_out=tuple(
+            RuledOut(cause=alike, why="it would have come again: the same rows, settings and weights were used")
+            for alike in BY_NAME[CHANCE_OR_MACHINE].look_alikes
+        ),
+        remedies=tuple(
+            remedy.note(Case(step, Trace(source="run folder"))) for remedy in BY_NAME[CHANCE_OR_MACHINE].remedies
+        ),
+    )
+    return Diagnosis(step=step, causes=(found,), sentence=f"{CHANCE_OR_MACHINE}: {evidence}")
+
+
+def _may_be_raised(loop: Loop, incident: Incident) -> bool:
+    """A small gain is normal on a good base, and any higher rate looks better for some steps. So the rate is raised
+    only where nothing was gained beyond chance, or where it lies far below what is usual."""
+    peak = float(loop.plan.learning_rate.value) * loop.state.changes.learning_rate_scale
+    gained = incident.value("held-out", "better_than_base_p") <= CHANCE
+    usual, _ = LORA_RANGE if loop.config.adapter is not None else FULL_RANGE
+    return not gained or peak < FAR_BELOW * usual
+
+
+def _failed_in_a_row(repairs: Sequence[Repair]) -> int:
+    """The newest ones that did not help, whatever they were for."""
+    return len(list(takewhile(lambda repair: repair.kept is False, reversed(repairs))))
+
+
+def _factor(incident: Incident, name: str, attempts: int) -> float:
+    """Of the learning rate: the search's best, one notch lower; a tenth (or tenfold) where there was no search, and
+    again for each earlier attempt."""
+    best = incident.value("learning-rate-search", "best_factor")
+    if name == "raise-learning-rate":
+        if not isinstance(best, int | float) or best <= 1.0:
+            return TENFOLD
+        factors = incident.value("learning-rate-search", "factors") or [best]
+        changes = incident.value("learning-rate-search", "changes") or [0.0]
+        return float(min(f for f, made in zip(factors, changes, strict=False) if made <= NEARLY * min(changes)))
+    if isinstance(best, int | float) and 0.0 < best < 1.0:
+        return float(best) / (NOTCH if attempts == 0 else TENFOLD)
+    return TENTH
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _fits_in_fp32(loop: Loop) -> bool:
+    """Whether a base in half precision may be widened: 4-bit layers compute in the type that they were made with, and
+    on a GPU the wider copy must fit."""
+    if loop.config.model.load_in_4bit:
+        return False
+    device = loop.stepper.processes.device
+    more = sum(p.numel() * 2 for p in loop.stepper.model.parameters() if p.element_size() == 2)
+    return device.type != "cuda" or more < torch.cuda.mem_get_info(device)[0]
+
+
+def _has_bf16(loop: Loop) -> bool:
+    return loop.plan.device is not None and loop.plan.device.native_bf16
+
+
+def _cannot_learn(incident: Incident) -> bool:
+    """The steps do not do what was planned, and going back did not change that."""
+    return any(violation.invariant != "evaluation-repeats" for violation in incident.violations)
+
+
+def _is_better(before: Sequence[float], after: Sequence[float]) -> bool:
+    return mean(after) < mean(before) and larger_p(before, after) < 10 * CHANCE
+
+
+def _is_worse(before: Sequence[float], after: Sequence[float]) -> bool:
+    return bool(before) and mean(after) > mean(before) and larger_p(after, before) < CHANCE

@@ -1,0 +1,91 @@
+"""A run that goes wrong is put right: from before the damage, by one change, and ends as the run without the fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import sabotage
+from support.runs import sections, tensors, train
+from support.tiny import TinyWorld
+
+from trimtab.records import RunDir, Status
+
+
+def config(world: TinyWorld, run: Path, mode: str = "repair", **training: Any) -> dict[str, Any]:
+    made = sections(world, run, num_train_epochs=6, learning_rate=2e-3, **training)
+    made["guard"] = {"mode": mode}
+    return made
+
+
+FAULTS: dict[str, tuple[Callable[[Any], None], str, str]] = {
+    "a frozen half": (sabotage.freeze_b, "adapter-not-trainable", "unfreeze-adapter"),
+    "an optimizer of other tensors": (sabotage.stale_optimizer, "stale-optimizer-params", "rebuild-optimizer"),
+    "a rate that is not the plan's": (sabotage.hundredfold_rate, "schedule-wrong", "restore-schedule"),
+    "a weight that is no number": (sabotage.lose_a_weight, "nondeterministic-or-hardware", "go-back"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_loop_is_found_and_undone(fault: str, world: TinyWorld, tmp_path: Path) -> None:
+    harm, cause, remedy = FAULTS[fault]
+    train(config(world, tmp_path / "clean"))
+    with sabotage.at_step(12, harm):
+        result = train(config(world, tmp_path / "harmed"))
+    verdict = result.verdict
+    assert verdict.status is Status.REPAIRED, verdict.reason
+    assert result.exit_status == 0
+    assert verdict.causes[0].rule == cause
+    assert 13 <= verdict.causes[0].step <= 15
+    (repair,) = verdict.repairs
+    assert (repair.remedy, repair.kept) == (remedy, True)
+    assert repair.back_to_step <= 12
+    clean, repaired = tensors(tmp_path / "clean" / "final"), tensors(tmp_path / "harmed" / "final")
+    assert all(clean[name].equal(repaired[name]) for name in clean)
+    kinds = [event.kind for event in RunDir(tmp_path / "harmed").read_events()]
+    assert kinds.index("diagnosis") < kinds.index("amendment") < kinds.index("repair")
+
+
+def test_bf16_weights_are_made_whole_again(world: TinyWorld, tmp_path: Path) -> None:
+    with sabotage.at_step(0, sabotage.keep_in_bf16):
+        verdict = train(config(world, tmp_path / "harmed")).verdict
+    assert verdict.causes[0].rule == "bf16-update-lost"
+    assert verdict.status is Status.REPAIRED
+    assert all(str(tensor.dtype) == "torch.float32" for tensor in tensors(tmp_path / "harmed" / "final").values())
+
+
+def test_watching_tells_and_changes_nothing(world: TinyWorld, tmp_path: Path) -> None:
+    with sabotage.at_step(12, sabotage.stale_optimizer):
+        result = train(config(world, tmp_path / "watched", mode="watch"))
+    assert result.exit_status == 3
+    assert result.verdict.stopped_by_guard
+    assert result.verdict.causes[0].rule == "stale-optimizer-params"
+    assert not result.verdict.repairs
+    assert "guard.mode is watch" in result.verdict.reason
+
+
+def test_a_fault_that_comes_again_stops_the_run(world: TinyWorld, tmp_path: Path) -> None:
+    whole = sabotage.Loop._step
+
+    def always(self: Any, *args: Any, **options: Any) -> Any:
+        if self.state.global_step >= 12:
+            sabotage.lose_a_weight(self)
+        return whole(self, *args, **options)
+
+    sabotage.Loop._step = always  # type: ignore[method-assign]
+    try:
+        result = train(config(world, tmp_path / "harmed"))
+    finally:
+        sabotage.Loop._step = whole  # type: ignore[method-assign]
+    assert result.exit_status == 3
+    assert result.verdict.status is Status.FAILED
+    assert not any(repair.kept for repair in result.verdict.repairs)
+
+
+def test_without_a_guard_nothing_is_noticed(world: TinyWorld, tmp_path: Path) -> None:
+    with sabotage.at_step(12, sabotage.freeze_b):
+        result = train(config(world, tmp_path / "alone", mode="off"))
+    assert not result.verdict.causes
+    assert not [event for event in RunDir(tmp_path / "alone").read_events() if event.kind == "diagnosis"]

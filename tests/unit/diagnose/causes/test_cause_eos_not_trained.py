@@ -1,0 +1,28 @@
+"""eos-not-trained: when it is named, and when it must not be."""
+
+from __future__ import annotations
+
+from support.cases import (
+    Scene,
+    finding,
+    incident,
+    measured,
+)
+
+FIRES = Scene(incident(finding("end-token-untrained", "eos-not-trained")), measured())
+
+SILENT = Scene(incident(finding("answers-cut", "truncated-responses")), measured(labels={"ends_trained": 0.6}))
+"""Long answers lost their ends, short ones have them."""
+
+
+def test_it_fires() -> None:
+    diagnosis = FIRES.diagnosed()
+    assert not diagnosis.abstains
+    assert diagnosis.causes[0].rule == "eos-not-trained"
+    assert diagnosis.causes[0].confidence >= 0.8
+    assert diagnosis.causes[0].ruled_out
+
+
+def test_it_is_silent_on_its_nearest_look_alike() -> None:
+    named = [cause.rule for cause in SILENT.diagnosed().causes if cause.confidence >= 0.8]
+    assert "eos-not-trained" not in named
