@@ -14,7 +14,7 @@ USUAL_BYTES = 1 << 30
 """Of an adapter with its moments, at most. What is larger takes longer to copy and is copied the more rarely: 6 GiB
 take a quarter of a second to leave a GPU. A guess."""
 RECENT = 4
-"""So many of the newest are all kept; of older ones, one for each doubling of their age."""
+"""So many of the newest are all kept; of older ones, the fewer the older they are."""
 MEMORY_SHARE = 0.25
 """Of the host's free memory when the run begins, that snapshots may take: a guess."""
 
@@ -48,8 +48,11 @@ class Ring:
         self.snapshots = [kept for kept in self.snapshots if kept.step <= step]
 
     def _thin(self, now: int) -> None:
-        first, old, recent = self.snapshots[:1], self.snapshots[1:-RECENT], self.snapshots[1:][-RECENT:]
-        by_age: dict[int, Snapshot] = {}
-        for kept in old:
-            by_age.setdefault((now - kept.step).bit_length(), kept)  # the oldest of its doubling
-        self.snapshots = [*first, *by_age.values(), *recent]
+        """Drop those of the old ones whose gap is no longer than the age of what comes after it."""
+        old, recent = self.snapshots[1:-RECENT], self.snapshots[1:][-RECENT:]
+        kept = self.snapshots[:1]
+        for at, snapshot in enumerate(old):
+            after = [*old, *recent][at + 1].step
+            if after - kept[-1].step > now - after:
+                kept.append(snapshot)
+        self.snapshots = [*kept, *recent]
