@@ -18,14 +18,12 @@ from trimtab.model.fit import fit
 from trimtab.model.load import pad_id
 from trimtab.model.target_loss import TargetLoss
 from trimtab.model.weights import trained_parameters
-from trimtab.plan.schedule import schedule
 from trimtab.train.assemble import load_model
 from trimtab.train.feed import Feed
 from trimtab.train.learner import Learner
-from trimtab.train.optimizer import build_optimizer
 from trimtab.train.precision import Precision
 from trimtab.train.processes import Processes
-from trimtab.train.run import order_of
+from trimtab.train.run import learner_of, order_of
 from trimtab.train.snapshot import Snapshot, take
 from trimtab.train.state import RunState
 from trimtab.train.step import Stepper
@@ -157,20 +155,7 @@ def small_run(
     training = seen.config.training
     together = processes or Processes.alone(CPU)
     wrapped = together.wrap(TargetLoss(model, fitted.head), fsdp=fsdp)
-    parameters = trained_parameters(model)
-    learner = Learner(
-        trial="",
-        parameters=parameters,
-        optimizer=build_optimizer(plan.optim.value, parameters, training),
-        schedule=schedule(
-            plan.lr_scheduler_type.value,
-            warmup_steps=plan.warmup_steps.value,
-            total_steps=plan.total_steps.value,
-            options=plan.lr_scheduler_kwargs.value,
-        ),
-        peak_learning_rate=plan.learning_rate.value,
-        max_grad_norm=training.max_grad_norm,
-    )
+    learner = learner_of(model, plan, training)
     stepper = Stepper(wrapped, [learner], computing, computing.scaler(), together, seed=training.seed)
     feed = Feed(fitted.layout, pad_id(seen.tokenizer), CPU, together.index, together.count)
     return SmallRun(seen, stepper, feed, order_of(seen.config, plan), RunState(), plan, every)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.diagnose.trace import Floats, Trace
+from trimtab.diagnose.trace import Floats
 
 TO_SIGMA = 1.4826
 """From a median absolute deviation to a standard deviation, for normal noise."""
@@ -125,10 +125,6 @@ def levels_of(values: Floats) -> Levels | None:
         end=_level(points, count - last, count, noise, error, length),
         best=best,
     )
-
-
-def training_levels(trace: Trace) -> Levels | None:
-    return levels_of(trace.loss)
 
 
 def between(values: Floats, first: int, last: int) -> float:

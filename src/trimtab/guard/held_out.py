@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from trimtab.guard.lab import BASE, Lab
 from trimtab.guard.paired import change, larger_p, mean
-from trimtab.guard.probe import CannotProbe
-from trimtab.records.diagnosis import ProbeResult
+from trimtab.guard.probe import CannotProbe, Values
 from trimtab.train.snapshot import Snapshot
 
 Certified = dict[int, list[float]]
@@ -55,8 +54,8 @@ def held_out_at(lab: Lab, snapshot: Snapshot, certified: Certified) -> list[floa
 
 
 def compare(
-    step: int, now: Sequence[float], good: Sequence[float], good_step: int | None, base: Sequence[float]
-) -> ProbeResult:
+    now: Sequence[float], good: Sequence[float], good_step: int | None, base: Sequence[float]
+) -> tuple[Values, str]:
     """`now`, `good`, `base`: means in nats. `worse_than_base_p`, `worse_than_good_p`, `better_than_base_p`: how often
     chance alone would make the paired difference as large (Student's t, one-sided). `rise`: now over base; `error`:
     the standard error of that mean difference."""
@@ -73,6 +72,6 @@ def compare(
         "examples": len(now),
         "good_step": good_step,
     }
-    where = f"{values['good']:.3f} at step {good_step}, " if good else ""
-    sentence = f"held-out loss {values['now']:.3f} now, {where}{values['base']:.3f} at the base"
-    return ProbeResult(probe="held-out", step=step, values=values, sentence=sentence)
+    where = f", {mean(good):.3f} at step {good_step}" if good_step is not None else ""
+    sentence = f"held-out loss {mean(now):.3f} now{where}, {mean(base):.3f} under the base ({len(now)} examples)"
+    return values, sentence

@@ -75,7 +75,8 @@ class Incident:
         before = self.suspicious_step if self.violations else self.step
         self.good, self.good_losses = find_good(lab, self.certified, before=before)
         good_step = None if self.good is None else self.good.step
-        held = compare(self.step, self.now_losses, self.good_losses, good_step, base)
+        values, sentence = compare(self.now_losses, self.good_losses, good_step, base)
+        held = ProbeResult(probe="held-out", step=self.step, values=values, sentence=sentence)
         self.probes["held-out"] = held
         return held
 

@@ -12,12 +12,11 @@ import torch
 from torch import nn
 
 from trimtab.records import Violation
+from trimtab.train.learner import movement
 
 WATCHED_FIRST = 3
 WATCHED_EVERY = 100
 """Steps of which it is measured whether they moved the weights: the first that may, and each hundredth (guess)."""
-SAMPLED_ELEMENTS = 4096
-"""Of each tensor."""
 SETTLED = 2
 """Steps after which every trained tensor has had a gradient: LoRA's A has none before its B moved, which a warmup that
 starts at 0 puts off by one."""
@@ -111,7 +110,8 @@ class Wiring:
                 yield from self._held(step)
         yield from self._rate(step)
         watches = self.rate > 0.0 and (self._watched < WATCHED_FIRST or self._updates % WATCHED_EVERY == 0)
-        self._unmoved = _moving(self.trained) if watches and not self._is_sharded else None
+        with_gradient = [(p, p.grad) for p in self.trained.values() if p.grad is not None]
+        self._unmoved = movement(with_gradient) if watches and not self._is_sharded else None
         self._watched += watches
 
     def _rate(self, step: int) -> Iterator[Violation]:
@@ -145,23 +145,3 @@ def _planned_rates(scheduler: Any) -> Callable[[int], list[float]] | None:
     if not functions or not bases:
         return None
     return lambda done: [base * function(done) for base, function in zip(bases, functions, strict=True)]
-
-
-def _moving(trained: dict[str, nn.Parameter]) -> Callable[[], torch.Tensor] | None:
-    """Call before an update, and what it returns after it. bf16 swallows updates below half its spacing
-    (pytorch/torchtune#2254)."""
-    sample = [(p, _first(p).clone(), _first(p.grad) != 0) for p in trained.values() if p.grad is not None]
-    if not sample:
-        return None
-
-    def unmoved() -> torch.Tensor:
-        device = sample[0][1].device
-        same = torch.stack([((_first(p) == before) & due).sum().to(device) for p, before, due in sample]).sum()
-        count = torch.stack([due.sum().to(device) for _, _, due in sample]).sum()
-        return torch.where(count > 0, same / count, -1.0)
-
-    return unmoved
-
-
-def _first(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().flatten()[:SAMPLED_ELEMENTS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,16 +83,27 @@ class Learner:
         elements = SAMPLED_ELEMENTS
         if not self.watches_movement(updates_done):
             tensors, elements = [*tensors[:1], *tensors[1:][-(EACH_STEP_TENSORS - 1) :]], EACH_STEP_ELEMENTS
-        sample = [(p, _first(p, elements).clone(), _first(grad, elements) != 0) for p, grad in tensors]
+        return movement(tensors, elements) or (lambda: torch.tensor(-1.0))
 
-        def unmoved() -> torch.Tensor:
-            if not sample:
-                return torch.tensor(-1.0)
-            same = torch.stack([((_first(p, elements) == before) & due).sum() for p, before, due in sample]).sum()
-            count = torch.stack([due.sum() for _, _, due in sample]).sum()
-            return torch.where(count > 0, same / count, -1.0)
 
-        return unmoved
+def movement(
+    tensors: Sequence[tuple[torch.Tensor, torch.Tensor]], elements: int = SAMPLED_ELEMENTS
+) -> Callable[[], torch.Tensor] | None:
+    """Call before an update, and what it returns after it: the share of elements with a gradient that the update left
+    as they were, a scalar; -1 where none has one. `tensors`: each with its gradient. None without any."""
+    sample = [(p, _first(p, elements).clone(), _first(grad, elements) != 0) for p, grad in tensors]
+    if not sample:
+        return None
+
+    def unmoved() -> torch.Tensor:
+        device = sample[0][1].device
+        same = torch.stack(
+            [((_first(p, elements) == before) & due).sum().to(device) for p, before, due in sample]
+        ).sum()
+        count = torch.stack([due.sum().to(device) for _, _, due in sample]).sum()
+        return torch.where(count > 0, same / count, -1.0)
+
+    return unmoved
 
 
 def _first(tensor: torch.Tensor, count: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trimtab.config import RunConfig, dump_yaml, with_absolute_paths
+from trimtab.config import RunConfig, TrainingConfig, dump_yaml, with_absolute_paths
 from trimtab.data.order import Order
 from trimtab.data.prepare import PreparedData
 from trimtab.diagnose.of_records import verdict_of
@@ -90,19 +90,7 @@ def train_run(
     if checkpoint is not None:
         load_weights(run.model, checkpoint.path)  # before sharding: then each process keeps its part of it
     wrapped = processes.wrap(TargetLoss(run.model, fitted.head), fsdp=training.fsdp)
-    learner = Learner(
-        trial="",
-        parameters=(parameters := trained_parameters(run.model)),
-        optimizer=build_optimizer(plan.optim.value, parameters, training),
-        schedule=schedule(
-            plan.lr_scheduler_type.value,
-            warmup_steps=plan.warmup_steps.value,
-            total_steps=plan.total_steps.value,
-            options=plan.lr_scheduler_kwargs.value,
-        ),
-        peak_learning_rate=plan.learning_rate.value,
-        max_grad_norm=training.max_grad_norm,
-    )
+    learner = learner_of(run.model, plan, training)
     stepper = Stepper(wrapped, [learner], precision, precision.scaler(), processes, seed=training.seed)
     state = RunState()
     if checkpoint is not None:
@@ -155,6 +143,24 @@ def train_run(
         for tracker in trackers:
             tracker.close()
         return _finish(run, loop, ending)  # within: a signal must not cut the final weights
+
+
+def learner_of(model: nn.Module, plan: Plan, training: TrainingConfig) -> Learner:
+    """What learns in `model`, by the plan: optimizer, schedule, clipping."""
+    parameters = trained_parameters(model)
+    return Learner(
+        trial="",
+        parameters=parameters,
+        optimizer=build_optimizer(plan.optim.value, parameters, training),
+        schedule=schedule(
+            plan.lr_scheduler_type.value,
+            warmup_steps=plan.warmup_steps.value,
+            total_steps=plan.total_steps.value,
+            options=plan.lr_scheduler_kwargs.value,
+        ),
+        peak_learning_rate=plan.learning_rate.value,
+        max_grad_norm=training.max_grad_norm,
+    )
 
 
 def order_of(config: RunConfig, plan: Plan) -> Order:

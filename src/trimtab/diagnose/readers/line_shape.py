@@ -55,10 +55,6 @@ class Shape:
     """Index of the number of steps planned, where the step is written as "10/500"."""
     has_reward: bool = False
 
-    @property
-    def has_loss(self) -> bool:
-        return any(meant.quantity in ("loss", "eval_loss") for meant in self.meant)
-
 
 def shape_of(between: tuple[str, ...]) -> Shape:
     """What the numbers mean between which these texts stand; the first text before the first number."""

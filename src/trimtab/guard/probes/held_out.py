@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, ClassVar
 
 from trimtab.data.order import Rows
+from trimtab.guard.held_out import compare
 from trimtab.guard.lab import BASE, NOW
-from trimtab.guard.paired import change, larger_p, mean
 from trimtab.guard.probe import CannotProbe, Probe, Suspect, Values
 
 if TYPE_CHECKING:
@@ -44,24 +43,7 @@ class HeldOut(Probe):
         rows = lab.some_held_out(max(FEWEST, lab.affordable(budget_steps, forwards=states, store=store)))
         now, base = lab.held_out_at(NOW, rows), self._base(lab, rows)
         good = lab.held_out_at(suspect.good, rows) if suspect.good is not None else []
-        rise, error = change(now, base) if base else (math.nan, math.nan)
-        values = {
-            "now": mean(now),
-            "good": mean(good),
-            "base": mean(base),
-            "good_step": suspect.good.step if suspect.good is not None else None,
-            "rise": rise,
-            "error": error,
-            "worse_than_base_p": larger_p(now, base) if base else math.nan,
-            "better_than_base_p": larger_p(base, now) if base else math.nan,
-            "worse_than_good_p": larger_p(now, good) if good else math.nan,
-            "examples": len(rows),
-        }
-        good_words = f", {mean(good):.3f} at step {suspect.good.step}" if suspect.good is not None else ""
-        sentence = (
-            f"held-out loss {mean(now):.3f} now{good_words}, {mean(base):.3f} under the base ({len(rows)} examples)"
-        )
-        return values, sentence
+        return compare(now, good, suspect.good.step if suspect.good is not None else None, base)
 
     def _base(self, lab: Lab, rows: Rows) -> list[float]:
         try:
