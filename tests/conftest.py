@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported anywhere: with two threads, sums are split another way and bit equality depends on load;
 # and two OpenMP threads on a busy core are slower than one.
@@ -54,3 +55,17 @@ def one_thread() -> None:
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
+
+
+@pytest.fixture
+def straight_to_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither rehearsal nor checks before a run of this process: for tests of what comes after them. They take three
+    quarters of a tiny run's time."""
+    from trimtab import preflight
+    from trimtab.plan.planner import plan
+
+    def unrehearsed(loaded: Any, size: Any, train: Any, validation: Any, device: Any, *, here: Any, keep: Any) -> Any:
+        return plan(loaded.config, loaded.origins, size, device, keep=keep)
+
+    monkeypatch.setattr(preflight, "rehearsed_plan", unrehearsed)
+    monkeypatch.setattr(preflight, "RULES", ())

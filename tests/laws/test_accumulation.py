@@ -16,6 +16,8 @@ from support.tiny import TinyWorld
 
 from trimtab.data.order import Order
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 STEPS = 10
 LEARNING_RATE = 0.01
 """Of SGD with clipping at 1. Larger steps make the run itself, not its arithmetic, enlarge rounding."""

@@ -21,6 +21,8 @@ from trimtab.train.first_steps import MemoryWatch
 from trimtab.train.observer import CONTINUE, HalveMicroBatch, Intervention
 from trimtab.train.state import RunState
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 SHORT = {"max_steps": 4, "eval_steps": 2, "save_strategy": "no"}
 """Step 2 is looked up, so what it measured is read before step 3."""
 

@@ -21,6 +21,8 @@ from trimtab.train.feed import Feed
 from trimtab.train.precision import Precision
 from trimtab.train.processes import Processes
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 MODELS = {dtype: make_model("full", dtype).eval() for dtype in (torch.float32, torch.float64)}
 
 

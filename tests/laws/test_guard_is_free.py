@@ -11,6 +11,8 @@ from support.tiny import TinyWorld
 
 from trimtab.records import RunDir
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 SHAPES: dict[str, dict[str, Any]] = {
     "lora with dropout": {"adapter": {"r": 4, "lora_dropout": 0.1}},
     "full fine-tuning": {"adapter": "none", "training": {"learning_rate": 1e-3}},

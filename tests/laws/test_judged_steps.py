@@ -21,6 +21,8 @@ from trimtab.train.first_steps import RUINED, UNTRAINED
 from trimtab.train.loop import Loop
 from trimtab.train.observer import CONTINUE, Intervention
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 
 def judged(run: Path) -> FirstSteps:
     verdict = RunDir(run).read_verdict()

@@ -15,6 +15,8 @@ from support.tiny import TinyWorld, write_messages
 from trimtab.records import RunDir
 from trimtab.records.data import DataReport
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 
 def report(run: Path) -> DataReport:
     return DataReport.model_validate_json((run / "data.json").read_text())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from support.runs import curve, same_bits, sections, train
 from support.tiny import TinyWorld
 
 from trimtab.records import EvalRecord, RunDir, StepRecord
 from trimtab.train.observer import CONTINUE, Intervention, Stop
+
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
 
 
 class NullObserver:

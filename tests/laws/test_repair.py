@@ -13,6 +13,8 @@ from support.tiny import TinyWorld
 
 from trimtab.records import RunDir, Status
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 
 def config(world: TinyWorld, run: Path, mode: str = "repair", **training: Any) -> dict[str, Any]:
     made = sections(world, run, num_train_epochs=6, learning_rate=2e-3, **training)
@@ -89,3 +91,23 @@ def test_without_a_guard_nothing_is_noticed(world: TinyWorld, tmp_path: Path) ->
         result = train(config(world, tmp_path / "alone", mode="off"))
     assert not result.verdict.causes
     assert not [event for event in RunDir(tmp_path / "alone").read_events() if event.kind == "diagnosis"]
+
+
+def test_attention_that_sees_ahead_stops_the_run(world: TinyWorld, tmp_path: Path) -> None:
+    from torch.nn import functional
+
+    original = functional.scaled_dot_product_attention
+
+    def forget_the_mask(loop: Any) -> None:
+        functional.scaled_dot_product_attention = lambda *args, **options: original(
+            *args, **{**options, "is_causal": False, "attn_mask": None}
+        )
+
+    try:
+        with sabotage.at_step(7, forget_the_mask):
+            result = train(config(world, tmp_path / "harmed"))
+    finally:
+        functional.scaled_dot_product_attention = original
+    assert result.exit_status == 3
+    assert result.verdict.causes[0].rule == "kernel-or-mask-fault"
+    assert result.verdict.causes[0].step <= 18

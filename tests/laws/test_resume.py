@@ -26,6 +26,8 @@ from trimtab.train.checkpoint import newest_whole
 from trimtab.train.inputs import prepare_inputs
 from trimtab.train.observer import CONTINUE, Intervention
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 ROOT = Path(__file__).parents[2]
 KILLS = 14
 

@@ -12,6 +12,8 @@ from support.tiny import TinyWorld
 from trimtab.errors import ResumeError
 from trimtab.records import RunDir
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 
 def _forget_after(run: Path, step: int) -> None:
     """As if the run had been killed just after this checkpoint."""

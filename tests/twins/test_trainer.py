@@ -18,6 +18,8 @@ from trimtab.data.order import permutation
 from trimtab.records import RunDir
 from trimtab.train.inputs import prepare_inputs
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 STEPS = 50
 SEED = 42
 SETTINGS: dict[str, Any] = {

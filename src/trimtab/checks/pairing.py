@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,17 @@ MADE_OF = 0.5
 """Share of such a question's telling words that are the answer's, from which on it is made of the answer: sentences
 translated in both directions, texts continued piece by piece, dialogues cut into pairs. There answers are of the
 questions' own kind, and the words that they share with one say nothing. A guess."""
+GROUP = 0.05
+"""Share of the questions up to which several that score alike are one group that an answer may point at: a guess.
+Short answers about few things ("Anka has the compass.") point at no single question and still at a few of hundreds."""
+WORDS_TO_GROUP = 1
+"""As WORDS_TO_POINT, for a group: which of its questions it is matters less. Measured on 360 rows of short answers: 283
+of 292 point at a group with their own question in it, 12 of 170 shuffled."""
 QUOTES_SOUGHT = 8
 """Questions, of those that share most with an answer, that are looked at for quotes of it."""
 
 _WORD = re.compile(r"\w+")
-_FIRST_IDEOGRAPH = 0x2E80
+FIRST_IDEOGRAPH = 0x2E80
 """Scripts without spaces between words lie beyond; their words are pairs of characters."""
 
 
@@ -41,6 +47,9 @@ class Pointing:
     """The question that each answer clearly points at, by its index; -1 for none."""
     nearest_N: NDArray[np.int64]
     """The question with the highest score, clear or not; -1 where no word is shared."""
+    group_N: NDArray[np.int64]
+    """As `target_N`, of a group of questions that score alike: the own one if it is among them, else the best; -1 where
+    the answer points at none, or at too many."""
     own_excess_N: NDArray[np.float64]
     """Score of an answer's own question above the mean score of all questions."""
 
@@ -53,6 +62,10 @@ class Pointing:
     def at_own(self) -> int:
         """Answers that point at the question they were given with."""
         return int((self.target_N == np.arange(len(self.target_N))).sum())
+
+    def by_groups(self) -> Pointing:
+        """The same, with an answer taken to point at a group of questions."""
+        return replace(self, target_N=self.group_N)
 
     @property
     def elsewhere(self) -> NDArray[np.int64]:
@@ -87,8 +100,8 @@ def point(questions: Sequence[str], answers: Sequence[str]) -> Pointing:
     sizes_N = np.full(count, 1e-9)
     for word, at in telling.items():
         sizes_N[at] += rarity[word]
-    target_N, nearest_N, excess_N = np.full(count, -1), np.full(count, -1), np.zeros(count)
-    least = WORDS_TO_POINT * math.log(max(2, count))
+    target_N, nearest_N, group_N, excess_N = np.full(count, -1), np.full(count, -1), np.full(count, -1), np.zeros(count)
+    rarest = math.log(max(2, count))
     for index, answer in enumerate(answers):
         said = words(answer)
         shared_N = np.zeros(count)
@@ -107,10 +120,13 @@ def point(questions: Sequence[str], answers: Sequence[str]) -> Pointing:
             first, second = (first, second) if score_N[first] >= score_N[second] else (second, first)
             if shared_N[first] > 0:
                 nearest_N[index] = first
-            if shared_N[first] >= least and score_N[first] >= CLEAR * score_N[second]:
+            if shared_N[first] >= WORDS_TO_POINT * rarest and score_N[first] >= CLEAR * score_N[second]:
                 target_N[index] = first
+            alike = score_N * CLEAR >= score_N[first]
+            if shared_N[first] >= WORDS_TO_GROUP * rarest and alike.sum() <= max(1, GROUP * count):
+                group_N[index] = index if alike[index] else first
         excess_N[index] = score_N[index] - score_N.mean()
-    return Pointing(target_N, nearest_N, excess_N)
+    return Pointing(target_N, nearest_N, group_N, excess_N)
 
 
 def _made_of(telling: set[str], said: set[str]) -> bool:
@@ -121,7 +137,7 @@ def words(text: str) -> set[str]:
     """Lower-case words; of scripts without spaces, pairs of neighbouring characters."""
     found: set[str] = set()
     for word in _WORD.findall(text.lower()):
-        if any(ord(letter) >= _FIRST_IDEOGRAPH for letter in word):
+        if any(ord(letter) >= FIRST_IDEOGRAPH for letter in word):
             found.update(word[at : at + 2] for at in range(max(1, len(word) - 1)))
         else:
             found.add(word)

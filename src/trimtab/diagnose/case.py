@@ -15,6 +15,7 @@ INVARIANTS = {
     "finite-gradient": "every gradient is a number (fp16's first overflows, which its scaler leaves out, do not count)",
     "targets": "the step has target tokens",
     "rows": "the step's rows and target tokens are those of the plan",
+    "sees-only-its-past": "a target's loss depends on no later token and on no other example",
     "gradient-everywhere": "every trainable tensor gets a gradient",
     "gradient-not-zero": "the gradient is not exactly zero",
     "optimizer-holds-trainables": "the optimizer holds exactly the trainable tensors",

@@ -14,6 +14,7 @@ from torch import nn
 
 from trimtab.data.collate import FINGERPRINTS, Batch, fingerprint
 from trimtab.data.order import Order, Rows, micro_batches
+from trimtab.guard.isolation import Isolation
 from trimtab.plan.schedule import schedule
 from trimtab.records import StepRecord
 from trimtab.records.diagnosis import Violation
@@ -75,9 +76,11 @@ class Invariants:
         self._moved = False
         self._rates = 0.0
         self._lost_in_a_row = 0
+        self._isolation = Isolation(loop.feed, loop.vocabulary, is_sparse=self._is_sparse)
 
     def at_start(self) -> Iterator[Violation]:
-        """Before the first step: an adapter of which a part is frozen."""
+        """Before the first step: an adapter of which a part is frozen, a model that sees what it must not."""
+        yield from self._isolation.at_start(self._loop.stepper, self._since)
         frozen = [name for name, _, trains in self._flags if not trains and ".lora_" in name]
         if frozen:
             yield Violation(
@@ -94,6 +97,7 @@ class Invariants:
         yield from self._wiring(learner, done)
         yield from self._rate(learner, loop, done)
         yield from self._fed(loop, rows, batches, done)
+        yield from self._isolation.after_step(loop.stepper, done + 1)
 
     def _wiring(self, learner: Learner, done: int) -> Iterator[Violation]:
         held = [p for group in learner.optimizer.param_groups for p in group["params"]]
@@ -176,15 +180,28 @@ class Invariants:
                 sentence=f"the batch had {targets} target tokens; its rows have {expected}",
                 detail={"what": "targets", "seen": targets, "planned": expected},
             )
+        shares = micro_batches(
+            planned, micro_batch_size=loop.micro_batch_size, process=processes.index, processes=processes.count
+        )
+        yield from self._borders(loop, shares, batches, done)
         if done - self._since < CONTENT_FIRST or done % CONTENT_EVERY == 0:
-            shares = micro_batches(
-                planned,
-                micro_batch_size=loop.micro_batch_size,
-                process=processes.index,
-                processes=processes.count,
-            )
             marks = [fingerprint([loop.train.example(int(row)) for row in part]) for part in shares if len(part)]
             self._expected[done + 1] = sum(marks) % FINGERPRINTS
+
+    def _borders(self, loop: Loop, shares: Sequence[Rows], batches: Sequence[Batch], done: int) -> Iterator[Violation]:
+        """Where attention is cut at the borders that a batch names, these are its examples' own."""
+        for part, batch in zip(shares, batches, strict=False):
+            lengths = tuple(loop.train.lengths[part].tolist())
+            if batch.segment_lengths is None or not lengths or batch.segment_lengths == lengths:
+                continue
+            yield Violation(
+                invariant="sees-only-its-past",
+                step=done + 1,
+                sentence=f"attention is cut into {len(batch.segment_lengths)} pieces of {sum(batch.segment_lengths)} "
+                f"tokens; the batch has {len(lengths)} examples",
+                detail={"what": "borders", "seen": batch.segment_lengths[:8], "planned": lengths[:8]},
+            )
+            return
 
     def on_step(self, record: StepRecord, measured: Measured) -> Iterator[Violation]:
         """What the step's numbers say, a step late."""
@@ -272,6 +289,7 @@ class Invariants:
         self._usual_without = None
         self._rates = 0.0
         self._lost_in_a_row = 0
+        self._isolation.forget()
 
     def restore(self, loop: Loop) -> None:
         """Make the wiring what it was when the run began: what is trained, in which dtype, by a new optimizer at the

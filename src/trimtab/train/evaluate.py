@@ -21,7 +21,8 @@ def evaluate(
     Sums are added in float64 at the end, so that neither the batch size nor a large data set rounds the mean.
     """
     started = time.perf_counter()
-    sums, counts = _summed_losses(model, batches, precision)
+    sums, counts = summed_losses(model, batches, precision)
+    sums = sums.cpu().double()
     total_K, target_tokens = sums.sum(0), sum(counts)
     together = torch.cat([total_K, torch.tensor([float(target_tokens)], dtype=torch.float64)])
     together = processes.sum(together.to(processes.device) if processes.count > 1 else together).cpu()
@@ -31,12 +32,13 @@ def evaluate(
 
 def losses_of_each(model: nn.Module, batches: Iterable[Batch], *, precision: Precision) -> list[float]:
     """Mean loss of each batch in nats (the first learner's). With several processes all must have the same batches."""
-    sums, counts = _summed_losses(model, batches, precision)
-    return [total / max(1, count) for total, count in zip(sums[:, 0].tolist(), counts, strict=True)]
+    sums, counts = summed_losses(model, batches, precision)
+    return [total / max(1, count) for total, count in zip(sums[:, 0].double().tolist(), counts, strict=True)]
 
 
-def _summed_losses(model: nn.Module, batches: Iterable[Batch], precision: Precision) -> tuple[torch.Tensor, list[int]]:
-    """[batches, K] in float64 on the host, and the target tokens of each batch. The model is left as it was."""
+def summed_losses(model: nn.Module, batches: Iterable[Batch], precision: Precision) -> tuple[torch.Tensor, list[int]]:
+    """[batches, K] on the device, and the target tokens of each batch. Nothing waits for the device; the model is left
+    as it was."""
     sums: list[torch.Tensor] = []
     counts: list[int] = []
     training = model.training
@@ -47,4 +49,4 @@ def _summed_losses(model: nn.Module, batches: Iterable[Batch], precision: Precis
                 sums.append(model(batch))
             counts.append(batch.target_tokens)
     model.train(training)
-    return torch.stack(sums).cpu().double(), counts
+    return torch.stack(sums), counts

@@ -37,6 +37,29 @@ class Reading:
     memory_bytes: int
 
 
+class Aside:
+    """A small tensor on its way to the host, which nothing waits for until it is read."""
+
+    def __init__(self, tensor: torch.Tensor, device: torch.device) -> None:
+        self._tensor = tensor
+        self._event: torch.cuda.Event | None = None
+        if device.type == "cuda":
+            self._tensor = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._tensor.copy_(tensor, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    @property
+    def waits(self) -> bool:
+        """Whether reading it may wait for the device."""
+        return self._event is not None
+
+    def read(self) -> torch.Tensor:
+        if self._event is not None:
+            self._event.synchronize()
+        return self._tensor
+
+
 class Telemetry:
     """Takes what steps measured (step.Row) in, gives `Reading`s out."""
 
@@ -45,7 +68,7 @@ class Telemetry:
         resident now is not the run's."""
         self._device = device
         self._besides_bytes = resident_bytes() - held_bytes
-        self._waiting: deque[tuple[int, torch.Tensor, torch.cuda.Event | None, int, int, float]] = deque()
+        self._waiting: deque[tuple[int, Aside, int, int, float]] = deque()
         self._last = time.perf_counter()
         self.peak_memory_bytes = 0
         self._knows_peak = False
@@ -85,25 +108,17 @@ class Telemetry:
     def push(self, step: int, measured_RK: torch.Tensor, *, target_tokens: int, tokens: int) -> None:
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
-        event = None
-        if self._device.type == "cuda":
-            aside = torch.empty(measured_RK.shape, dtype=measured_RK.dtype, pin_memory=True)
-            aside.copy_(measured_RK, non_blocking=True)
-            event = torch.cuda.Event()
-            event.record()
-            measured_RK = aside
-        self._waiting.append((step, measured_RK, event, target_tokens, tokens, seconds))
+        self._waiting.append((step, Aside(measured_RK, self._device), target_tokens, tokens, seconds))
 
     def ready(self, *, leave: int) -> list[Reading]:
         """All readings but the newest `leave` (1 in the loop; 0 where the numbers are needed now)."""
         readings = []
         while len(self._waiting) > leave:
-            step, measured_RK, event, target_tokens, tokens, seconds = self._waiting.popleft()
-            if event is not None:
-                event.synchronize()
-                if not self._waiting:  # nothing was queued behind it: the wait was this step's own
-                    now = time.perf_counter()
-                    seconds, self._last = seconds + now - self._last, now
+            step, aside, target_tokens, tokens, seconds = self._waiting.popleft()
+            measured_RK = aside.read()
+            if aside.waits and not self._waiting:  # nothing was queued behind it: the wait was this step's own
+                now = time.perf_counter()
+                seconds, self._last = seconds + now - self._last, now
             losses, norms, without_gradient, unmoved, fed = measured_RK.tolist()
             memory_bytes = self._memory()
             readings.append(

@@ -20,6 +20,8 @@ from trimtab.model.load import load_base
 from trimtab.model.target_loss import TargetLoss
 from trimtab.train.precision import Precision
 
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
+
 
 def has_bf16_kernels() -> bool:
     return "avx512_bf16" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trimtab.checks.rule import Rule
 from trimtab.checks.rules.adam_epsilon_unusual import AdamEpsilonUnusual
+from trimtab.checks.rules.adapter_covers_little import AdapterCoversLittle
 from trimtab.checks.rules.answers_cut import AnswersCut
 from trimtab.checks.rules.checkpointing_needed import CheckpointingNeeded
 from trimtab.checks.rules.checkpointing_wasted import CheckpointingWasted
@@ -15,6 +16,7 @@ from trimtab.checks.rules.end_token_untrained import EndTokenUntrained
 from trimtab.checks.rules.exact_duplicates import ExactDuplicates
 from trimtab.checks.rules.few_evaluations import FewEvaluations
 from trimtab.checks.rules.few_target_tokens import FewTargetTokens
+from trimtab.checks.rules.garbled_answers import GarbledAnswers
 from trimtab.checks.rules.learning_rate_unusual import LearningRateUnusual
 from trimtab.checks.rules.lora_scale_unusual import LoraScaleUnusual
 from trimtab.checks.rules.memory_over_limit import MemoryOverLimit
@@ -27,6 +29,7 @@ from trimtab.checks.rules.non_finite_weights import NonFiniteWeights
 from trimtab.checks.rules.nothing_trainable import NothingTrainable
 from trimtab.checks.rules.pad_token_is_end_token import PadTokenIsEndToken
 from trimtab.checks.rules.precision_unfit import PrecisionUnfit
+from trimtab.checks.rules.prompt_in_targets import PromptInTargets
 from trimtab.checks.rules.repeated_turns import RepeatedTurns
 from trimtab.checks.rules.role_order import RoleOrder
 from trimtab.checks.rules.row_length_outliers import RowLengthOutliers
@@ -52,7 +55,9 @@ RULES: tuple[Rule, ...] = (
     NoTargetRows(),
     FewTargetTokens(),
     UnendedAnswers(),
+    GarbledAnswers(),
     RowLengthOutliers(),
+    PromptInTargets(),
     EndTokenUntrained(),
     PadTokenIsEndToken(),
     DoubleBos(),
@@ -79,6 +84,7 @@ RULES: tuple[Rule, ...] = (
     ScheduleEndsEarly(),
     TooManyEpochs(),
     UnmatchedTargetModules(),
+    AdapterCoversLittle(),
     NothingTrainable(),
     UnreadableWeights(),
     NonFiniteWeights(),

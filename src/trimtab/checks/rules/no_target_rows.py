@@ -12,6 +12,8 @@ from trimtab.records import Severity
 
 REASONS = (NO_TARGET, CUT_BARE, EMPTY_ANSWER, EMPTY_TEXT, NO_ASSISTANT_TURN, ANSWERS_NOBODY, NO_TOKENS)
 """Why preparation dropped a row that has nothing to learn from. Turns with weight 0 are meant so and do not count."""
+EMPTY = (EMPTY_ANSWER, EMPTY_TEXT, NO_TOKENS)
+"""Nothing was there to learn from; of the others, what was there is masked or cut away."""
 WARNS_FROM = 0.01  # guess: a stray empty answer is in most collections, one row in a hundred is a fault somewhere
 BLOCKS_FROM = 0.5
 """Most rows teach nothing: the columns, the roles or max_length are not what was meant."""
@@ -68,9 +70,11 @@ class NoTargetRows(Rule):
             fixes.append(f"set {longer} or shorten the prompts" if longer else "shorten the prompts")
         if set(dropped) - {CUT_BARE}:
             fixes.append("fill or remove the named rows; data.columns and the role names say what is an answer")
+        empty = sum(rows.count for reason, rows in dropped.items() if reason in EMPTY)
         return Bad(
             value=value,
             limit=limit,
+            cause="empty-or-invalid-example" if 2 * empty > count else "",
             evidence="; ".join(said),
             fix="; ".join(fixes),
             rows=tuple(row for rows in dropped.values() for row in rows.first),

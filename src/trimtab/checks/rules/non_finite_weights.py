@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from trimtab.checks.evidence import Evidence
-from trimtab.checks.rule import Bad, Good, Judgement, Rule, Stage
+from trimtab.checks.rule import Bad, Good, Judgement, Rule, Stage, Unavailable
 from trimtab.records import Severity
+
+
+FEW_ROWS = 0.1
+"""Of an embedding: up to here it is the rows of some tokens. A guess; added tokens are a handful of thousands."""
 
 
 class NonFiniteWeights(Rule):
@@ -48,6 +53,21 @@ class NonFiniteWeights(Rule):
             value=f"{sum(found.values()):,} values in {len(found):,} of {len(files.tensors):,} tensors",
             limit=limit,
             evidence=f"{named}{more}",
+            cause="untrained-special-token" if _are_embedding_rows(seen, worst) else "",
             fix=f"download {files_hit} of {seen.config.model.name_or_path} again, or make the model again from what "
             "it was merged of, in bf16 or fp32",
         )
+
+
+def _are_embedding_rows(seen: Evidence, tensors: list[str]) -> bool:
+    """Only rows of the embeddings hold such values, and few of them: tokens that were added and never written."""
+    from trimtab.checks.embeddings import embedding_names
+
+    files = seen.weights
+    try:
+        names = {files.tensor_named(name) for name in embedding_names(seen.skeleton)}
+    except Unavailable:
+        return False
+    return all(
+        name in names and files.non_finite[name] < FEW_ROWS * math.prod(files.tensors[name].shape) for name in tensors
+    )

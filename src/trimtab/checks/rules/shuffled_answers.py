@@ -22,10 +22,19 @@ BASE_ROWS = 150
 FEWEST_ROWS = 40
 """Below which a mean of base losses says nothing: a guess."""
 FEWEST_POINTING = 30
+FEWEST_CLEAR = 60
+"""Answers that point at one question each; with fewer, groups of questions are taken."""
 SHUFFLED = 0.1
 MIXED = 0.6
 """Share of pointing answers that point at their own question: 84 to 100 % in eleven healthy sets, 36 to 57 % with half
 of the rows shuffled, at most 2 % with all of them."""
+SOME_WRONG = 0.95
+"""The same share, below which the base is asked about those that point elsewhere, each after both questions."""
+NAMED_BETTER, OWN_NO_BETTER = 2.5, 2.0
+"""Standard errors by which the named questions must beat the own ones, and by which the own ones may beat random ones,
+for some pairs to be wrong. Measured under a small base on eleven healthy sets: -3.5 to 2.0, and where it was above 1.5
+its second was 0.7 to 1.7; with a third of the answers shuffled 2.3 to 10 and -1.0 to 2.8, two thirds 3.6 to 16."""
+FEWEST_ASTRAY = 12
 NO_ADVANTAGE = 2.0
 """Standard errors by which own questions score above others: 6 to 128 in healthy sets, -3 to 3 shuffled."""
 DISTINCT = 0.5
@@ -56,14 +65,15 @@ class ShuffledAnswers(Rule):
         Make the pairs again from the source. Where all answers are off by the same number of rows, shift the column.
 
     What it cannot see:
-        A few wrong pairs among many right ones. Data whose answers share no words with their questions (labels,
+        A few wrong pairs among many right ones: a third is found where the base is any good, a tenth is not. Data whose answers share no words with their questions (labels,
         translations); there it says that it cannot tell. A question that quotes an answer of another row (both
         directions of a translation, a text continued piece by piece) is not counted as that answer's. Only the first
         exchange of a conversation is looked at. It blocks if both witnesses agree on all answers, warns if only one
         speaks or only a part is wrong, and is silent where the base is sure of the pairs as they are.
 
     Source:
-        Dependence of the answer on its own prompt, loss(answer, other prompt) - loss(answer, own prompt), measured on
+        The constants of this file were measured on the demo's questions, GSM8K, Alpaca (English, Chinese, code) and role
+        play. Dependence of the answer on its own prompt, loss(answer, other prompt) - loss(answer, own prompt), measured on
         150 rows under a small base: -0.006 ± 0.010 with answers permuted, +0.044 ± 0.010 healthy.
     """
 
@@ -78,19 +88,23 @@ class ShuffledAnswers(Rule):
             return NotApplicable(f"{len(exchanges)} rows have a question and an answer; {FEWEST_ROWS} are needed")
         decode = seen.text_tokenizer.decode
         pointing = point([decode(one.prompt) for one in exchanges], [decode(one.answer) for one in exchanges])
+        clear = pointing
+        if pointing.pointing < FEWEST_CLEAR:
+            pointing = pointing.by_groups()
         if pointing.pointing < FEWEST_POINTING:
-            return _judge_by_base(seen, exchanges, pointing)
+            return _judge_by_base(seen, exchanges, clear)
         own = pointing.at_own / pointing.pointing
         try:
-            base = _base_says(seen, exchanges, pointing.target_N if own < MIXED else None)
+            base = _base_says(seen, exchanges, pointing.target_N if own < SOME_WRONG else None)
         except Unavailable:
             base = None
         limit = f"at least {MIXED:.0%} of the answers that point at a question by their words point at their own"
         share = f"{pointing.at_own:,} of {pointing.pointing:,} ({own:.0%})"
-        if own >= MIXED:
+        some_wrong = base is not None and base.finds_some_wrong
+        if own >= MIXED and not some_wrong:
             swapped = f"; swapped questions {base.gap.moves} the base's loss by {base.gap}" if base else ""
             return Good(f"{own:.0%} of {pointing.pointing:,}{swapped}", limit)
-        if base is not None and base.contradicts:
+        if base is not None and base.contradicts and not some_wrong:
             said = f"the base prefers the given ones (swapped questions raise its loss by {base.gap})"
             return Good(f"{share} by their words, and {said}", limit)
         return Bad(
@@ -104,12 +118,14 @@ class ShuffledAnswers(Rule):
 
 
 def _severity(own: float, pointing: Pointing, base: _BaseSays | None) -> Severity:
-    agrees = base is not None and base.prefers_other
+    agrees = base is not None and (base.prefers_other or base.finds_some_wrong)
     # Where all pairs are wrong, own questions have no advantage at all.
     if own >= SHUFFLED or pointing.own_z >= SURE:
         return Severity.WARNS if agrees else Severity.NOTES
-    if agrees:
+    if base is not None and base.prefers_other:
         return Severity.BLOCKS
+    if agrees:
+        return Severity.WARNS
     doubts = base is not None and base.is_sure
     return Severity.NOTES if doubts else Severity.WARNS
 
@@ -168,11 +184,24 @@ class _BaseSays:
     gap: _Difference
     """Loss after another row's question, less loss after the own one. Healthy: above 0."""
     gain: _Difference | None
-    """Loss after the own question, less loss after the one that the words name. Healthy: below 0."""
+    """Loss after the own question, less loss after the one that the words name, of the answers that point elsewhere.
+    Healthy: below 0."""
+    own_gain: _Difference | None = None
+    """`gap`, of these answers. Healthy: above 0."""
 
     @property
     def prefers_other(self) -> bool:
         return self.gain is not None and self.gain.z >= SURE
+
+    @property
+    def finds_some_wrong(self) -> bool:
+        """Of the answers that point elsewhere, whatever it says of all."""
+        return (
+            self.gain is not None
+            and self.own_gain is not None
+            and self.gain.z >= NAMED_BETTER
+            and self.own_gain.z < OWN_NO_BETTER
+        )
 
     @property
     def is_sure(self) -> bool:
@@ -199,7 +228,7 @@ def _base_says(seen: Evidence, exchanges: Sequence[Exchange], partner_N: NDArray
     if len(short) < FEWEST_ROWS:
         raise Unavailable(f"only {len(short)} rows have a question of at most {prompt_tokens:,} tokens")
     tokens_each = sum(len(cut[index].prompt) + len(cut[index].answer) for index in short) / len(short)
-    rows = int(seen.base.affordable_tokens / (2 if partner_N is None else 4) / tokens_each)
+    rows = int(seen.base.affordable_tokens / (2 if partner_N is None else 5) / tokens_each)
     if rows < FEWEST_ROWS:
         raise Unavailable(
             f"the base is too slow here: there is time for {seen.base.affordable_tokens:,} tokens, "
@@ -211,16 +240,20 @@ def _base_says(seen: Evidence, exchanges: Sequence[Exchange], partner_N: NDArray
     other = dict(zip(by_length, [*by_length[1:], by_length[0]], strict=True))
     own_N = seen.base.mean_losses([one.example() for one in chosen])
     swapped_N = seen.base.mean_losses([one.example(chosen[other[index]].prompt) for index, one in enumerate(chosen)])
-    gain = None
+    gain = own_gain = None
     if partner_N is not None:
         fits = set(short)
         moved = [int(at) for at in astray(partner_N) if int(at) in fits and int(partner_N[at]) in fits]
         moved = moved[: min(rows, BASE_ROWS)]
-        if len(moved) >= FEWEST_POINTING // 2:
+        if len(moved) >= FEWEST_ASTRAY:
             given_N = seen.base.mean_losses([cut[at].example() for at in moved])
             named_N = seen.base.mean_losses([cut[at].example(cut[partner_N[at]].prompt) for at in moved])
             gain = _difference(given_N - named_N)
-    return _BaseSays(len(chosen), _difference(swapped_N - own_N), gain)
+            nearby = sorted(short, key=lambda index: len(cut[index].prompt))
+            after = dict(zip(nearby, [*nearby[1:], nearby[0]], strict=True))
+            random_N = seen.base.mean_losses([cut[at].example(cut[after[at]].prompt) for at in moved])
+            own_gain = _difference(random_N - given_N)
+    return _BaseSays(len(chosen), _difference(swapped_N - own_N), gain, own_gain)
 
 
 def _difference(values_N: NDArray[np.float64]) -> _Difference:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 from trimtab.checks.evidence import Evidence
 from trimtab.checks.rule import Bad, Good, Judgement, NotApplicable, Rule, Stage, Unavailable
 from trimtab.checks.templates import KNOWN, Probe, compiled, first_exchanges, is_spoken, probe
+from trimtab.data.encode import CONTROL_TOKEN
+from trimtab.data.row import RowProblem
 from trimtab.data.template import ChatTemplate
 from trimtab.records import Severity
 
@@ -24,8 +25,7 @@ ANSWER_GAP = 0.3
 """Nats per token of the answers. Tuned bases differ by up to 0.2 between templates on text of another kind."""
 SURE = 4.0
 OWN = "the tokenizer's own"
-
-_CONTROL = re.compile(r"<\|[^<>|\s]{1,30}\|>|<(?:start|end)_of_turn>")
+ENDS = "the base ends its turns in yours"
 
 
 class WrongTemplate(Rule):
@@ -33,7 +33,8 @@ class WrongTemplate(Rule):
     What it finds:
         A base that was tuned on one chat template and is given another, shown by its own loss: in the one, it ends its
         answers with the end-of-turn token; in the configured one it does not, or finds the answers much less likely.
-        Also control tokens of the configured template that are no tokens of this tokenizer.
+        Also a data.chat_template that writes turns otherwise than the tokenizer's own one does, unless the base shows
+        that it knows it; and control tokens of the configured template that are no tokens of this tokenizer.
 
     Why it matters:
         The run spends its steps on teaching a tuned model a second format, and what it learnt of following
@@ -47,7 +48,9 @@ class WrongTemplate(Rule):
 
     What it cannot see:
         Bases that were tuned on a template that is neither the tokenizer's nor well known. A plain base was tuned on
-        none: there the rule is silent, whatever template it gets.
+        none: there the rule is silent, whatever template it gets, unless its tokenizer has a template of its own. That
+        one's generation marks, system text and white space may be others: turns that are written alike are told apart
+        by nothing.
 
     Source:
         Measured on bases tuned for this purpose (the constants in this file); unslothai/unsloth and axolotl threads on
@@ -63,10 +66,15 @@ class WrongTemplate(Rule):
         if seen.data.chat_template is None:
             return NotApplicable("no conversation is rendered by a template")
         strangers = _strangers(seen)
+        replaced = _replaced(seen)
         try:
             judged = _by_base(seen)
         except Unavailable as reason:
             judged = NotApplicable(str(reason))
+        if replaced is not None and not (
+            isinstance(judged, Bad) or (isinstance(judged, Good) and ENDS in judged.value)
+        ):
+            return replaced
         if strangers and not isinstance(judged, Bad):
             pieces = {text: len(seen.text_tokenizer.encode([text])[0].input_ids) for text in strangers}
             return Bad(
@@ -151,7 +159,7 @@ def _judge(yours: _Tried, others: list[_Tried], tokens_R: NDArray[np.int64], *, 
             )
     names = ", ".join(other.name for other in others)
     if yours.end <= KNOWS_END:
-        return Good(f"the base ends its turns in yours ({yours.end:.2f} nats)", limit)
+        return Good(f"{ENDS} ({yours.end:.2f} nats)", limit)
     if not tuned_on:
         least = min((other.end for other in others), default=math.inf)
         return Good(f"the base was tuned on none of: {names} (end of turn: {least:.1f} nats at best)", limit)
@@ -203,5 +211,51 @@ def _sign_z(values: NDArray[np.float64]) -> float:
 
 def _strangers(seen: Evidence) -> list[str]:
     """Texts in the template that look like control tokens and are none of this tokenizer's."""
-    found = dict.fromkeys(_CONTROL.findall(seen.data.chat_template or ""))
+    found = dict.fromkeys(CONTROL_TOKEN.findall(seen.data.chat_template or ""))
     return [text for text in found if text not in seen.text_tokenizer.added_texts]
+
+
+ASKED, SAID = ("zqfirst", "zqthird"), ("zqsecond", "zqfourth")
+
+
+def _replaced(seen: Evidence) -> Bad | None:
+    """The configured template, where it writes turns otherwise than the tokenizer's own."""
+    from trimtab.model.load import load_tokenizer
+
+    text = seen.data.chat_template
+    own = load_tokenizer(seen.config.model).chat_template
+    if not isinstance(own, str) or text is None or own == text:
+        return None
+    yours, theirs = (_frame(compiled(one, seen.tokenizer, seen.text_tokenizer)) for one in (text, own))
+    if theirs is None or yours is None or yours == theirs:
+        return None
+    here = next(at for at in range(len(FRAME)) if yours[at] != theirs[at])
+    return Bad(
+        value="data.chat_template is not the tokenizer's own",
+        limit="turns are written as the tokenizer's own template writes them",
+        evidence=f"{FRAME[here]} yours has {yours[here]!r}, {OWN} {theirs[here]!r}; the base does not say that it knows "
+        "yours",
+        fix="remove data.chat_template; or serve the model with the tokenizer that the run saves, and accept this",
+    )
+
+
+FRAME = ("between question and answer", "between answer and next question", "after the last answer")
+
+
+def _frame(template: ChatTemplate) -> tuple[str, ...] | None:
+    """What the template writes around turns, white space apart; None where it refuses a plain conversation."""
+    turns = [
+        {"role": role, "content": word}
+        for asked, said in zip(ASKED, SAID, strict=True)
+        for role, word in (("user", asked), ("assistant", said))
+    ]
+    try:
+        text = template.render(turns, None)
+    except RowProblem:
+        return None
+    places = [text.rfind(word) for pair in zip(ASKED, SAID, strict=True) for word in pair]
+    if min(places) < 0 or places != sorted(places):
+        return None
+    ends = [place + len(word) for place, word in zip(places, [ASKED[0], SAID[0], ASKED[1], SAID[1]], strict=True)]
+    pieces = (text[ends[0] : places[1]], text[ends[1] : places[2]], text[ends[3] :])
+    return tuple("".join(piece.split()) for piece in pieces)

@@ -18,7 +18,8 @@ class KernelOrMaskFault(Cause):
         NaN where rows are padded, with one attention implementation only, or under a compiler only.
 
     What proves it:
-        The same row alone and in a padded batch has different logits.
+        The same row alone and in a padded batch has different logits; or what a token is predicted to be changes with
+        the tokens after it.
 
     Source:
         pytorch#103749, huggingface/transformers#32390, allenai/OLMo#323, unslothai/unsloth#9848; LlamaFactory#8088;
@@ -27,6 +28,7 @@ class KernelOrMaskFault(Cause):
 
     name: ClassVar[str] = "kernel-or-mask-fault"
     layer: ClassVar[Layer] = "probe"
+    invariants: ClassVar[tuple[str, ...]] = ("sees-only-its-past",)
     probes: ClassVar[tuple[str, ...]] = ("precision", "equality")
     decisive: ClassVar[str] = "equality"
     shows_as: ClassVar[Mapping[str, float]] = {
@@ -45,6 +47,9 @@ class KernelOrMaskFault(Cause):
     )
 
     def prove(self, case: Case) -> Weight | None:
+        seen = case.broke("sees-only-its-past")
+        if seen is not None and seen.detail.get("what") == "later-tokens":
+            return self.proven(EXACT, seen.sentence, step=seen.step)
         difference = number(case, "equality", "padding_difference")
         if difference is None or said_yes(case, "equality", "holds") or not difference > unequal_from(case):
             return None

@@ -28,6 +28,7 @@ class PackingLeak(Cause):
 
     name: ClassVar[str] = "packing-leak"
     layer: ClassVar[Layer] = "probe"
+    invariants: ClassVar[tuple[str, ...]] = ("sees-only-its-past",)
     probes: ClassVar[tuple[str, ...]] = ("equality",)
     told_apart: ClassVar[Mapping[str, str]] = {
         "kernel-or-mask-fault": "a padded example computes as it does alone; only a packed one does not",
@@ -39,6 +40,9 @@ class PackingLeak(Cause):
     )
 
     def prove(self, case: Case) -> Weight | None:
+        seen = case.broke("sees-only-its-past")
+        if seen is not None and seen.detail.get("what") != "later-tokens":
+            return self.proven(EXACT, seen.sentence, step=seen.step)
         difference = number(case, "equality", "packing_difference")
         if difference is None or said_yes(case, "equality", "holds") or not difference > unequal_from(case):
             return None

@@ -41,3 +41,8 @@ def test_it_fires() -> None:
 def test_it_is_silent_on_its_nearest_look_alike() -> None:
     named = [cause.rule for cause in SILENT.diagnosed().causes if cause.confidence >= 0.8]
     assert "kernel-or-mask-fault" not in named
+
+
+def test_a_prediction_that_changes_with_later_tokens_is_proof_enough() -> None:
+    seen = incident(violation("sees-only-its-past", 3, what="later-tokens"))
+    assert Scene(seen, measured()).diagnosed().causes[0].rule == "kernel-or-mask-fault"

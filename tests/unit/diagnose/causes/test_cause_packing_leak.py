@@ -6,6 +6,7 @@ from support.cases import (
     Scene,
     incident,
     measured,
+    violation,
 )
 
 FIRES = Scene(incident(), measured()).with_made("equality", packing_difference=10.1, holds=False)
@@ -27,3 +28,9 @@ def test_it_fires() -> None:
 def test_it_is_silent_on_its_nearest_look_alike() -> None:
     named = [cause.rule for cause in SILENT.diagnosed().causes if cause.confidence >= 0.8]
     assert "packing-leak" not in named
+
+
+def test_a_broken_border_is_proof_enough() -> None:
+    for what in ("borders", "another-example"):
+        seen = incident(violation("sees-only-its-past", 3, what=what))
+        assert Scene(seen, measured()).diagnosed().causes[0].rule == "packing-leak"
