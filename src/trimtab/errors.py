@@ -54,6 +54,11 @@ class ConfigError(UserError):
 class DataError(UserError):
     """A data file, a row of it, or the template that renders it."""
 
+    def __init__(self, message: str, *, cause: str = "") -> None:
+        """`cause` is the id of the fault that it shows (diagnose/causes), where it shows one."""
+        self.cause = cause
+        super().__init__(message)
+
 
 class ModelError(UserError):
     """A model folder, its tokenizer, or an adapter on it."""

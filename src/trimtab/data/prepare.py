@@ -27,7 +27,7 @@ from trimtab.data.source import Source, held_out_sources, resolve_sources
 from trimtab.data.span_finder import FastPathRefuted, SpanFinder
 from trimtab.data.split import held_out_together, validation_size
 from trimtab.data.store import Example, PoolWriter, TokenStore
-from trimtab.data.summary import data_error, short_names, summarise
+from trimtab.data.summary import cause_of, data_error, short_names, summarise
 from trimtab.data.template import ChatTemplate, find_template
 from trimtab.data.tokenize import TextTokenizer, tokenizer_hash
 from trimtab.errors import DataError
@@ -335,7 +335,10 @@ def _write_splits(pool: Pool, rule: Any, seed: int, inputs: _Inputs, folder: Pat
                 f"No row of the validation data ({names}) is left: {'; '.join(pool.dropped.sentences(inputs.names))}."
             )
         if len(held_out) == rows:
-            raise DataError(f"No row of the training data is left: {'; '.join(pool.dropped.sentences(inputs.names))}.")
+            raise DataError(
+                f"No row of the training data is left: {'; '.join(pool.dropped.sentences(inputs.names))}.",
+                cause=cause_of(pool),
+            )
         words = f"{len(held_out):,} rows of {names}"
     else:
         size, words = validation_size(rule, rows)

@@ -68,16 +68,32 @@ def data_error(pool: Pool, names: list[str], encoder: Encoder, vocab_size: int |
     if pool.dropped[NO_TARGET] and pool.example:
         return DataError(
             f"No example has a target token, so there is nothing to learn from: {reasons}. "
-            f"The first example decoded (targets would stand between ⟦ and ⟧):\n{pool.example}"
+            f"The first example decoded (targets would stand between ⟦ and ⟧):\n{pool.example}",
+            cause=cause_of(pool),
         )
     if pool.dropped[CUT_BARE] or pool.dropped[TOO_LONG]:
         longest = int(pool.full_lengths().max(initial=0))
         return DataError(
             f"No example is left: {reasons}. data.max_length is {encoder.rules.limit:,} tokens, the longest "
             f"row has {longest:,}. Raise data.max_length."
-            f"\nThe first example decoded, before cutting, its targets between ⟦ and ⟧:\n{pool.example}"
+            f"\nThe first example decoded, before cutting, its targets between ⟦ and ⟧:\n{pool.example}",
+            cause=cause_of(pool),
         )
-    return DataError(f"No example is left to train on: {reasons}. Give rows with an answer in them.")
+    return DataError(
+        f"No example is left to train on: {reasons}. Give rows with an answer in them.", cause=cause_of(pool)
+    )
+
+
+TEMPLATE_FAULT = "the chat template ("
+"""How problems begin that are the template's."""
+MASKED = (NO_TARGET, CUT_BARE, TOO_LONG)
+"""Why a row is left out that had something to learn from."""
+
+
+def cause_of(pool: Pool) -> str:
+    """The fault (diagnose/causes) that most of the rows show that are left out."""
+    masked = sum(pool.dropped[reason] for reason in MASKED)
+    return "labels-all-masked" if 2 * masked >= pool.dropped.total() else "empty-or-invalid-example"
 
 
 def _malformed(pool: Pool, names: list[str]) -> DataError:
@@ -86,7 +102,11 @@ def _malformed(pool: Pool, names: list[str]) -> DataError:
     remedies = list(dict.fromkeys(_remedy(kind) for kind in pool.problems.counts))
     of = "the first " if pool.is_hopeless else ""
     head = f"{total:,} of {of}{read:,} rows cannot be trained on; nothing was prepared."
-    return DataError("\n".join([head, *(f"  {line}" for line in lines), *(text for text in remedies if text)]))
+    is_template = all(kind.startswith(TEMPLATE_FAULT) for kind in pool.problems.counts)
+    return DataError(
+        "\n".join([head, *(f"  {line}" for line in lines), *(text for text in remedies if text)]),
+        cause="template-mismatch" if is_template else "empty-or-invalid-example",
+    )
 
 
 def _remedy(kind: str) -> str:

@@ -41,13 +41,16 @@ if TYPE_CHECKING:
 HELD_OUT_EXAMPLES = 64
 """At most; fewer where measuring them would cost more than a step. With 32, a run at a hundred times its best rate was
 once not surely worse than its base (p 0.003)."""
-FEWEST_EXAMPLES = 8
+FEWEST_EXAMPLES, AT_LEAST = 8, 24
+"""In a validation set; and of those that are measured, where a step is so small that even these cost more: with 12, a
+run whose loss was 7 % above its base's could have been chance."""
 SUSPICION_SHARE = 0.005
 """Of the steps done so far, that looking at suspicions may cost; half of what watching may (law 6)."""
-FIRST_SUSPICIONS = 2.0
+FIRST_SUSPICIONS = 4.0
 """In steps: what may be looked at before any step was done."""
 LEAST_PROBE_STEPS = 24.0
-"""2 % of a short run is no experiment at all: a search for the learning rate takes so many."""
+LEAST_PROBE_EXAMPLES = 240.0
+"""Whichever is more. 2 % of a short run is no experiment at all: a search for the learning rate takes so many."""
 SLOW_SHARE, SLOW_STEPS = 0.2, 16
 """Of the run, and steps beyond its warmup, after which an evaluation should be below the base's: a guess."""
 RECORDS = 4096
@@ -182,7 +185,7 @@ class Guard:
             violations=tuple(violations),
             certified=self._certified,
             since=processes.from_main(self.gates.damaged_since()),
-            budget_steps=max(LEAST_PROBE_STEPS, self.settings.probe_share * loop.plan.total_steps.value),
+            budget_steps=self._budget_steps(loop),
         )
         before = lab.spent_steps
         with lab.apart():  # what the run is in is copied once for all experiments
@@ -249,6 +252,11 @@ class Guard:
             return record
         return record.model_copy(update={"grad_norm": self._last_norm})
 
+    def _budget_steps(self, loop: Loop) -> float:
+        """That an incident may cost."""
+        least = max(LEAST_PROBE_STEPS, LEAST_PROBE_EXAMPLES / loop.plan.effective_batch_size.value)
+        return max(least, self.settings.probe_share * loop.plan.total_steps.value)
+
     def _may_look(self, step: int) -> bool:
         return self._suspicion_steps < FIRST_SUSPICIONS + SUSPICION_SHARE * step
 
@@ -291,7 +299,7 @@ class Guard:
             order = permutation(loop.order.examples, loop.order.seed, 0)
             candidates = np.sort(order[-HELD_OUT_EXAMPLES:])
         tokens = np.cumsum(store.lengths[candidates])
-        fitting = max(FEWEST_EXAMPLES, int((tokens <= room).sum()))
+        fitting = max(AT_LEAST, int((tokens <= room).sum()))
         if fitting < len(candidates):
             candidates = candidates[np.linspace(0, len(candidates) - 1, fitting).astype(np.int64)]
         return store, candidates

@@ -17,9 +17,16 @@ AT_BASE = -1
 """Where those of the base stand."""
 
 
-def find_good(lab: Lab, certified: Certified, *, before: int) -> tuple[Snapshot | None, list[float]]:
+WORTHLESS = 0.02
+"""Above the base's loss, from which on a state is not one to go back to: the noise of a healthy start."""
+
+
+def find_good(
+    lab: Lab, certified: Certified, *, before: int, base: Sequence[float] = ()
+) -> tuple[Snapshot | None, list[float]]:
     """The newest snapshot from before the damage: going back, the loss falls to it and rises again beyond it, or it is
-    the oldest. Only snapshots of at most `before` updates count, and only finite ones.
+    the oldest. Only snapshots of at most `before` updates count, and only finite ones. Where the best of them is worse
+    than the base, it is the start, if that was kept: damage that began with the first steps has no state before it.
 
     Returns: (snapshot, its held-out losses); (None, []) where there is none.
     """
@@ -33,6 +40,10 @@ def find_good(lab: Lab, certified: Certified, *, before: int) -> tuple[Snapshot 
         if best is not None and mean(losses) >= mean(certified[best.step]):
             break
         best = snapshot
+    is_worthless = best is not None and base and mean(certified[best.step]) > (1 + WORTHLESS) * mean(base)
+    if is_worthless and lab.start is not None:
+        held_out_at(lab, lab.start, certified)
+        best = lab.start
     return (best, certified[best.step]) if best is not None else (None, [])
 
 

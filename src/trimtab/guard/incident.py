@@ -11,7 +11,7 @@ import numpy as np
 from trimtab.diagnose.case import Case, Setup
 from trimtab.diagnose.engine import diagnose
 from trimtab.diagnose.trace import Trace
-from trimtab.guard.held_out import Certified, compare, find_good, held_out_at_base
+from trimtab.guard.held_out import Certified, compare, find_good, held_out_at, held_out_at_base
 from trimtab.guard.lab import Lab
 from trimtab.guard.paired import mean
 from trimtab.guard.probe import CannotProbe, Suspect
@@ -73,7 +73,7 @@ class Incident:
         self.now_losses = lab.agreed(lab.held_out())
         base = held_out_at_base(lab, self.certified)
         before = self.suspicious_step if self.violations else self.step
-        self.good, self.good_losses = find_good(lab, self.certified, before=before)
+        self.good, self.good_losses = find_good(lab, self.certified, before=before, base=base)
         good_step = None if self.good is None else self.good.step
         values, sentence = compare(self.now_losses, self.good_losses, good_step, base)
         held = ProbeResult(probe="held-out", step=self.step, values=values, sentence=sentence)
@@ -110,6 +110,9 @@ class Incident:
         """What a probe measured; None where it was not made."""
         result = self.probes.get(probe)
         return None if result is None else result.values.get(name)
+
+    def held_out_at(self, snapshot: Snapshot) -> list[float]:
+        return held_out_at(self.lab, snapshot, self.certified)
 
     def accused_rows(self) -> list[int]:
         """Training rows that an experiment names."""

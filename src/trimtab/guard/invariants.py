@@ -36,6 +36,8 @@ STILL = 0.99
 """Share of the few elements that are looked at in every step, from which on nothing moves."""
 LEAST_RATE = 0.1
 """Of the peak learning rate, below which an element that does not move says nothing: float32 swallows 6e-8 at 1."""
+MOVES_AWAY = 4
+"""Times as many updates, after which an adapter's B lies clearly further from zero (guess)."""
 ENOUGH_MOVED = 1e-5
 """Sum of the rates applied so far: an adapter's B that moved less may still be zero in half precision, and then its A
 gets no gradient."""
@@ -258,12 +260,19 @@ class Invariants:
         self._moved = self._moved or record.learning_rate > 0.0
 
     def _without(self, step: int, count: int, usual: int) -> Violation:
+        # An A gets no gradient while its B is zero. Once all had one, a B that is no further from zero than the updates
+        # since then take it (AdamW's first are as large as the rate) was set back to it.
+        updates = self._loop.state.global_step - step + 1
+        reach = 2.0 * updates * self._learner.learning_rate(step - 1)
+        could_tell = self._usual_without == 0 and step - self._since > MOVES_AWAY * updates
+        zero = [name for name, p in self._trainable.items() if ".lora_B" in name and bool(p.abs().max() <= reach)]
+        zero = zero if could_tell else []
         return Violation(
             invariant="gradient-everywhere",
             step=step,
             sentence=f"{count} of {len(self._trainable)} trained tensors got no gradient in step {step}"
             + (f" ({usual} before)" if usual else ""),
-            detail={"count": count, "usual": usual, "trained": len(self._trainable)},
+            detail={"count": count, "usual": usual, "trained": len(self._trainable), "zero": len(zero)},
         )
 
     def _movement(self, record: StepRecord, measured: Measured) -> Iterator[Violation]:

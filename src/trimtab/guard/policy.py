@@ -38,13 +38,12 @@ Update = dict[str, Any]
 Changed = dict[str, list[Any]]
 """Setting → [before, after]."""
 
-NOTCH = 3.0
-"""The best rate of a short search is taken one notch lower: twelve steps flatter a high one (docs/log.md)."""
-NEARLY = 0.9
-"""Of the best gain: of rates that are nearly as good upwards, the lowest is taken (guess)."""
 TENTH, TENFOLD = 0.1, 10.0
 FAR_BELOW = 0.1
 """Of the lowest usual learning rate."""
+PLAIN_GAIN, PLAIN_SHARE = 0.1, 0.1
+"""Of the held-out loss, what a few steps at a higher rate take off it; and of that, what the run's own rate does at
+most. Healthy runs of a small gain stay below 0.03 at any rate (guess)."""
 CLIP = 0.3
 """Of Mistral's and QLoRA's recipes (arXiv 2305.14314, appendix B.2)."""
 WARMUP_STEPS = 100
@@ -233,7 +232,10 @@ class Policy:
         *,
         restore: Restore | None,
     ) -> Rewind | None:
-        good: Snapshot | None = incident.good
+        good, good_losses = incident.good, incident.good_losses
+        if remedy == "raise-learning-rate" and incident.lab.start is not None:
+            # Nothing was learnt so far, and all planned steps at the right rate are worth more than the rest of them.
+            good, good_losses = incident.lab.start, incident.held_out_at(incident.lab.start)
         if good is None or good.step < self.earliest_step:
             return None
         if self.trial is not None:  # another incident came before it could be measured
@@ -257,7 +259,7 @@ class Policy:
             repair=repair,
             until_step=min(until, loop.plan.total_steps.value),
             damaged=incident.now_losses,
-            good=incident.good_losses,
+            good=good_losses,
             snapshot=good,
             changes_before=loop.state.changes,
             must_win=remedy in LEARNING_RATE,
@@ -329,11 +331,15 @@ def _chance_or_machine(repair: Repair, step: int) -> Diagnosis:
 
 def _may_be_raised(loop: Loop, incident: Incident) -> bool:
     """A small gain is normal on a good base, and any higher rate looks better for some steps. So the rate is raised
-    only where nothing was gained beyond chance, or where it lies far below what is usual."""
+    only where nothing was gained beyond chance, where it lies far below what is usual, or where a few steps at a higher
+    one take off what nobody calls a small gain."""
     peak = float(loop.plan.learning_rate.value) * loop.state.changes.learning_rate_scale
     gained = incident.value("held-out", "better_than_base_p") <= CHANCE
     usual, _ = LORA_RANGE if loop.config.adapter is not None else FULL_RANGE
-    return not gained or peak < FAR_BELOW * usual
+    now, at_one = incident.value("held-out", "now"), incident.value("learning-rate-search", "change_at_1")
+    best = min(incident.value("learning-rate-search", "changes") or [0.0])
+    is_plain = -best >= PLAIN_GAIN * now and at_one >= PLAIN_SHARE * best
+    return not gained or peak < FAR_BELOW * usual or is_plain
 
 
 def _failed_in_a_row(repairs: Sequence[Repair]) -> int:
@@ -342,18 +348,15 @@ def _failed_in_a_row(repairs: Sequence[Repair]) -> int:
 
 
 def _factor(incident: Incident, name: str, attempts: int) -> float:
-    """Of the learning rate: the search's best, one notch lower; a tenth (or tenfold) where there was no search, and
-    again for each earlier attempt."""
+    """Of the learning rate: what the search found; a tenth (or tenfold) where there was none, and a tenth again for
+    each earlier attempt."""
     best = incident.value("learning-rate-search", "best_factor")
-    if name == "raise-learning-rate":
-        if not isinstance(best, int | float) or best <= 1.0:
-            return TENFOLD
-        factors = incident.value("learning-rate-search", "factors") or [best]
-        changes = incident.value("learning-rate-search", "changes") or [0.0]
-        return float(min(f for f, made in zip(factors, changes, strict=False) if made <= NEARLY * min(changes)))
-    if isinstance(best, int | float) and 0.0 < best < 1.0:
-        return float(best) / (NOTCH if attempts == 0 else TENFOLD)
-    return TENTH
+    raises = name == "raise-learning-rate"
+    if not isinstance(best, int | float) or best == 1.0 or (best > 1.0) is not raises:
+        return TENFOLD if raises else TENTH
+    vertex = incident.value("learning-rate-search", "vertex_factor")
+    factor = float(vertex if isinstance(vertex, int | float) else best)
+    return factor if raises else factor * TENTH**attempts
 
 
 def _shown(value: Any) -> str:

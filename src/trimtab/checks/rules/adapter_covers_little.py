@@ -11,11 +11,14 @@ from trimtab.checks.rule import Bad, Good, Judgement, NotApplicable, Rule, Stage
 from trimtab.errors import ModelError
 from trimtab.records import Severity
 
-FEWEST_LAYERS = 0.25
+FEW_LAYERS = 0.25
 """Share of the model's layers: a guess. mlx-lm adapts 16 layers by default, half of a 7B model's and a fifth of a
 70B's."""
 QUERY_OR_KEY = frozenset(
-    "q_proj k_proj query key query_proj key_proj q_lin k_lin wq wk q k to_q to_k q_a_proj q_b_proj".split()
+    {
+        *("q_proj", "k_proj", "query", "key", "query_proj", "key_proj", "q_lin", "k_lin"),
+        *("wq", "wk", "q", "k", "to_q", "to_k", "q_a_proj", "q_b_proj"),
+    }
 )
 """Last names of layers that make queries or keys and nothing else."""
 
@@ -23,7 +26,7 @@ QUERY_OR_KEY = frozenset(
 class AdapterCoversLittle(Rule):
     """
     What it finds:
-        An adapter on the query or key projections alone, or on fewer than a quarter of the layers.
+        An adapter on the query or key projections alone, or on a quarter of the model's blocks or less.
 
     Why it matters:
         Queries and keys say where attention looks, not what is made of it. Of adapters of one size, one on queries,
@@ -60,16 +63,16 @@ class AdapterCoversLittle(Rule):
             f"{sum(covered.adapted.values())} of {sum(covered.linear.values())} linear layers, "
             f"in {covered.blocks_adapted} of {covered.blocks} blocks"
         )
-        limit = f"more than queries and keys, in at least {FEWEST_LAYERS:.0%} of the blocks"
+        limit = f"more than queries and keys, in more than {FEW_LAYERS:.0%} of the blocks"
         said = []
         if set(covered.adapted) <= QUERY_OR_KEY:
             said.append(f"only {_names(covered.adapted)}: where attention looks is learnt, what is made of it is not")
-        if covered.blocks_adapted < FEWEST_LAYERS * covered.blocks:
+        if covered.blocks_adapted <= FEW_LAYERS * covered.blocks:
             said.append(f"{covered.blocks - covered.blocks_adapted} blocks stay as they were")
         if not said:
             return Good(value=value, limit=limit)
         fixes = ["set adapter.target_modules: all-linear"] if set(covered.adapted) <= QUERY_OR_KEY else []
-        if covered.blocks_adapted < FEWEST_LAYERS * covered.blocks:
+        if covered.blocks_adapted <= FEW_LAYERS * covered.blocks:
             fixes.append("take adapter.layers_to_transform out, or write target_modules so that it names every block")
         left = [name for name in covered.linear if name not in covered.adapted]
         return Bad(

@@ -7,7 +7,6 @@ from trimtab.checks.evidence import Evidence
 from trimtab.checks.rule import Bad, Good, Judgement, Rule, Stage, Unavailable
 from trimtab.records import Severity
 
-
 FEW_ROWS = 0.1
 """Of an embedding: up to here it is the rows of some tokens. A guess; added tokens are a handful of thousands."""
 

@@ -32,8 +32,8 @@ SOME_WRONG = 0.95
 """The same share, below which the base is asked about those that point elsewhere, each after both questions."""
 NAMED_BETTER, OWN_NO_BETTER = 2.5, 2.0
 """Standard errors by which the named questions must beat the own ones, and by which the own ones may beat random ones,
-for some pairs to be wrong. Measured under a small base on eleven healthy sets: -3.5 to 2.0, and where it was above 1.5
-its second was 0.7 to 1.7; with a third of the answers shuffled 2.3 to 10 and -1.0 to 2.8, two thirds 3.6 to 16."""
+for some pairs to be wrong; SURE of the first is enough. Measured under two small bases on seven healthy sets: -3.5 to
+2.0; with a third of the answers of three of them shuffled 2.3 to 10, with two thirds 3.5 to 16."""
 FEWEST_ASTRAY = 12
 NO_ADVANTAGE = 2.0
 """Standard errors by which own questions score above others: 6 to 128 in healthy sets, -3 to 3 shuffled."""
@@ -65,15 +65,16 @@ class ShuffledAnswers(Rule):
         Make the pairs again from the source. Where all answers are off by the same number of rows, shift the column.
 
     What it cannot see:
-        A few wrong pairs among many right ones: a third is found where the base is any good, a tenth is not. Data whose answers share no words with their questions (labels,
-        translations); there it says that it cannot tell. A question that quotes an answer of another row (both
-        directions of a translation, a text continued piece by piece) is not counted as that answer's. Only the first
-        exchange of a conversation is looked at. It blocks if both witnesses agree on all answers, warns if only one
-        speaks or only a part is wrong, and is silent where the base is sure of the pairs as they are.
+        A few wrong pairs among many right ones: a third is found where the base is any good, a tenth is not. Data whose
+        answers share no words with their questions (labels, translations); there it says that it cannot tell. A
+        question that quotes an answer of another row (both directions of a translation, a text continued piece by
+        piece) is not counted as that answer's. Only the first exchange of a conversation is looked at. It blocks if
+        both witnesses agree on all answers, warns if only one speaks or only a part is wrong, and is silent where the
+        base is sure of the pairs as they are.
 
     Source:
-        The constants of this file were measured on the demo's questions, GSM8K, Alpaca (English, Chinese, code) and role
-        play. Dependence of the answer on its own prompt, loss(answer, other prompt) - loss(answer, own prompt), measured on
+        The constants of this file were measured on the demo's questions, GSM8K, Alpaca (English, Chinese, code) and
+        role play. Dependence of the answer on its own prompt, loss(answer, other prompt) - loss(answer, own prompt), on
         150 rows under a small base: -0.006 ± 0.010 with answers permuted, +0.044 ± 0.010 healthy.
     """
 
@@ -113,16 +114,16 @@ class ShuffledAnswers(Rule):
             evidence=_evidence(seen, exchanges, pointing.target_N, base),
             fix=_fix(seen, exchanges, pointing.target_N),
             rows=_places(seen, exchanges, pointing.target_N),
-            severity=_severity(own, pointing, base),
+            severity=_severity(own, pointing, base, is_clear=pointing is clear),
         )
 
 
-def _severity(own: float, pointing: Pointing, base: _BaseSays | None) -> Severity:
-    agrees = base is not None and (base.prefers_other or base.finds_some_wrong)
+def _severity(own: float, pointing: Pointing, base: _BaseSays | None, *, is_clear: bool) -> Severity:
+    agrees = base is not None and base.gain is not None and base.gain.z >= NAMED_BETTER
     # Where all pairs are wrong, own questions have no advantage at all.
     if own >= SHUFFLED or pointing.own_z >= SURE:
         return Severity.WARNS if agrees else Severity.NOTES
-    if base is not None and base.prefers_other:
+    if is_clear and base is not None and base.prefers_other:
         return Severity.BLOCKS
     if agrees:
         return Severity.WARNS
@@ -196,12 +197,9 @@ class _BaseSays:
     @property
     def finds_some_wrong(self) -> bool:
         """Of the answers that point elsewhere, whatever it says of all."""
-        return (
-            self.gain is not None
-            and self.own_gain is not None
-            and self.gain.z >= NAMED_BETTER
-            and self.own_gain.z < OWN_NO_BETTER
-        )
+        if self.gain is None or self.own_gain is None:
+            return False
+        return self.prefers_other or (self.gain.z >= NAMED_BETTER and self.own_gain.z < OWN_NO_BETTER)
 
     @property
     def is_sure(self) -> bool:
@@ -228,7 +226,7 @@ def _base_says(seen: Evidence, exchanges: Sequence[Exchange], partner_N: NDArray
     if len(short) < FEWEST_ROWS:
         raise Unavailable(f"only {len(short)} rows have a question of at most {prompt_tokens:,} tokens")
     tokens_each = sum(len(cut[index].prompt) + len(cut[index].answer) for index in short) / len(short)
-    rows = int(seen.base.affordable_tokens / (2 if partner_N is None else 5) / tokens_each)
+    rows = int(seen.base.affordable_tokens / (2 if partner_N is None else 4) / tokens_each)
     if rows < FEWEST_ROWS:
         raise Unavailable(
             f"the base is too slow here: there is time for {seen.base.affordable_tokens:,} tokens, "

@@ -26,7 +26,9 @@ class WarmupTooLong(Rule):
         Leave training.warmup_steps out (3 % of the run), or count it in optimizer steps.
 
     What it cannot see:
-        A schedule that is right on paper and stepped wrongly; `train` holds each step's rate against the plan.
+        Whether a long warmup is meant: where the peak is reached, it is only noted (a warmup over half of a run did no
+        harm, bench/faults/healthy.py). A schedule that is right on paper and stepped wrongly; `train` holds each step's
+        rate against the plan.
 
     Source:
         ACE-Step#198 (a warmup counted in epochs); accelerate#662 and transformers#24088 (counted per process).
@@ -50,4 +52,5 @@ class WarmupTooLong(Rule):
             limit=limit,
             evidence=f"of {peak:g} that was asked for, {what}" if warmup >= total else what,
             fix="leave training.warmup_steps out (3 % of the run), or count it in optimizer steps",
+            severity=Severity.WARNS if warmup >= total else Severity.NOTES,
         )

@@ -38,7 +38,8 @@ class WrongTemplate(Rule):
 
     Why it matters:
         The run spends its steps on teaching a tuned model a second format, and what it learnt of following
-        instructions hangs on the first.
+        instructions hangs on the first. And whoever serves the adapter with the base's own tokenizer asks in that one's
+        format, which it was not trained in; if the ends of turns differ, generation does not stop.
 
     Example:
         A ChatML model with an Alpaca template: after an answer, 0.01 nats on <|im_end|> in ChatML, 11 on </s> in yours.
@@ -48,9 +49,8 @@ class WrongTemplate(Rule):
 
     What it cannot see:
         Bases that were tuned on a template that is neither the tokenizer's nor well known. A plain base was tuned on
-        none: there the rule is silent, whatever template it gets, unless its tokenizer has a template of its own. That
-        one's generation marks, system text and white space may be others: turns that are written alike are told apart
-        by nothing.
+        none: there the rule is silent, whatever template it gets, unless its tokenizer has one. Two templates
+        that differ in generation marks, system text or white space alone are taken for the same.
 
     Source:
         Measured on bases tuned for this purpose (the constants in this file); unslothai/unsloth and axolotl threads on
@@ -233,8 +233,8 @@ def _replaced(seen: Evidence) -> Bad | None:
     return Bad(
         value="data.chat_template is not the tokenizer's own",
         limit="turns are written as the tokenizer's own template writes them",
-        evidence=f"{FRAME[here]} yours has {yours[here]!r}, {OWN} {theirs[here]!r}; the base does not say that it knows "
-        "yours",
+        evidence=f"{FRAME[here]} yours has {yours[here]!r}, {OWN} {theirs[here]!r}; the base does not show that it "
+        "knows yours",
         fix="remove data.chat_template; or serve the model with the tokenizer that the run saves, and accept this",
     )
 

@@ -53,6 +53,8 @@ class AdapterNotTrainable(Cause):
         broken = case.broke("trainables-unchanged", "gradient-everywhere")
         if broken is None and case.broke("targets") is None:
             broken = case.broke("gradient-not-zero")
+        if broken is not None and broken.detail.get("zero"):
+            return None  # an A gets no gradient while its B is zero: the adapter is as it was at the start
         if broken is not None and broken.detail.get("frozen") != []:
             return self.proven(EXACT, broken.sentence, step=broken.step)
         never, frozen = listed(case, "wiring", "never_gradient"), listed(case, "wiring", "frozen")

@@ -5,8 +5,9 @@ from typing import ClassVar
 
 from trimtab.diagnose.case import Case
 from trimtab.diagnose.cause import EXACT, Cause, Layer, Weight
-from trimtab.diagnose.remedies import RESTORE_PLANNED_ROWS, RESUME_WHOLE
+from trimtab.diagnose.remedies import GO_BACK, RESTORE_PLANNED_ROWS, RESUME_WHOLE
 from trimtab.diagnose.remedy import Remedy
+from trimtab.records.diagnosis import Violation
 
 RESUMED = 0.35
 """What a jump in a resumed run is worth, where nobody says at which step it was resumed (guess)."""
@@ -22,7 +23,8 @@ class ResumeStateLost(Cause):
         A jump, or a drop that is too good, where the run was resumed; later it stands still when new rows come.
 
     What proves it:
-        After a resume, steps are made of other rows than the plan's, or the learning rate is not the plan's.
+        After a resume, steps are made of other rows than the plan's, or the learning rate is not the plan's; or tensors
+        of the adapter are zero again, as at the start, after steps that moved them.
 
     Source:
         huggingface/accelerate#4071, #2823; paiml/entrenar#294 (40 % of the run wasted); tloen/alpaca-lora#72 (0.82 to
@@ -31,7 +33,7 @@ class ResumeStateLost(Cause):
 
     name: ClassVar[str] = "resume-state-lost"
     layer: ClassVar[Layer] = "invariant"
-    invariants: ClassVar[tuple[str, ...]] = ("rows",)
+    invariants: ClassVar[tuple[str, ...]] = ("rows", "gradient-everywhere")
     shows_as: ClassVar[Mapping[str, float]] = {
         "spike": 0.05,
     }
@@ -41,10 +43,14 @@ class ResumeStateLost(Cause):
     }
     remedies: ClassVar[tuple[Remedy, ...]] = (
         RESTORE_PLANNED_ROWS,
+        GO_BACK,
         RESUME_WHOLE,
     )
 
     def prove(self, case: Case) -> Weight | None:
+        if lost := _lost_adapter(case):
+            said = f"{lost.detail['zero']} tensors of the adapter are zero again, as at the start"
+            return self.proven(EXACT, said, step=lost.step)
         if not case.trace.restarts:
             return None
         for broken in case.violations:
@@ -55,4 +61,9 @@ class ResumeStateLost(Cause):
         return None
 
     def refuted(self, case: Case) -> str | None:
-        return None if case.trace.restarts else "the run was not resumed"
+        return None if case.trace.restarts or _lost_adapter(case) else "the run was not resumed"
+
+
+def _lost_adapter(case: Case) -> Violation | None:
+    broken = case.broke("gradient-everywhere")
+    return broken if broken is not None and broken.detail.get("zero") else None

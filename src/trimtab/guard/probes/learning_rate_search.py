@@ -1,9 +1,9 @@
-"""Short trainings from the good state at learning rates from a thousandth to a thousand times the run's."""
+"""Short trainings from the good state at learning rates from a thousandth to ten thousand times the run's."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,7 +16,7 @@ from trimtab.train.snapshot import Snapshot
 if TYPE_CHECKING:
     from trimtab.guard.lab import Lab
 
-GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+GRID = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 ONE = GRID.index(1.0)
 SIZES = ((12, 8), (10, 7), (8, 6), (6, 6), (5, 5))
 """(steps of a trial, trials), the largest that the budget allows. Ten to fifteen steps agreed with 24 where it was
@@ -50,6 +50,8 @@ class LearningRateSearch(Probe):
     - factors, changes, errors: factors tried, ascending; mean change of held-out losses in nats, and the standard error
       of the paired change; infinite where it was lost
     - best_factor, change_at_1
+    - vertex_factor: the lowest place of the parabola through the best and its two neighbours, over the logarithm of the
+      factor, at most half of the way to either; the best where one of them was not tried, or lost
     - helps_higher: best at 10 or more, surely (p < 0.001) better than 1, and 1 gains less than a third of it
     - helps_lower: best below 1, surely better than 1, and 1 gains less than a third of it
     - steps, since_step: of each trial; updates done where they start (measured from a damaged state this misleads: a
@@ -104,6 +106,7 @@ class LearningRateSearch(Probe):
             "errors": [error for _, error in changes],
             "best_factor": GRID[best],
             "change_at_1": at_one,
+            "vertex_factor": _vertex([GRID[at] for at in tried], [change(after[at], before)[0] for at in tried]),
             "helps_higher": helps and GRID[best] >= 10.0,
             "helps_lower": helps and GRID[best] < 1.0,
             "steps": size.steps,
@@ -177,6 +180,22 @@ def _size(lab: Lab, budget_steps: float) -> _Size:
 def _is_hopeless(after: list[float], before: list[float]) -> bool:
     """The run's own rate makes it worse, so a higher one is not tried."""
     return not change(after, before)[0] < 0
+
+
+def _vertex(factors: Sequence[float], changes: Sequence[float]) -> float:
+    """Of factors in ascending order; the grid is coarse, and the loss is smooth."""
+    best = min(range(len(factors)), key=lambda at: _rank(changes[at], GRID.index(factors[at])))
+    if not 0 < best < len(factors) - 1 or not all(map(math.isfinite, changes[best - 1 : best + 2])):
+        return factors[best]
+    left, middle, right = (math.log(factor) for factor in factors[best - 1 : best + 2])
+    low, least, high = changes[best - 1 : best + 2]
+    # Newton's divided differences: the slope at the middle's left half, and the curvature.
+    slope = (least - low) / (middle - left)
+    curvature = ((high - least) / (right - middle) - slope) / (right - left)
+    if not curvature > 0:
+        return factors[best]
+    vertex = (left + middle) / 2 - slope / (2 * curvature)
+    return math.exp(min(max(vertex, (left + middle) / 2), (middle + right) / 2))
 
 
 def _rank(value: float, at: int) -> tuple[float, int]:

@@ -47,3 +47,12 @@ def test_it_is_silent_on_rows_that_are_left_out_on_purpose(world: TinyWorld, tmp
     skipped["messages"][1]["weight"] = 0
     rows = [*chats(20), *([skipped] * 30)]
     assert isinstance(NoTargetRows().judge(seen(world, tmp_path, rows)), Good)
+
+
+@pytest.mark.parametrize(("row", "cause"), [(EMPTY, "empty-or-invalid-example"), (LONG_PROMPT, "")])
+def test_empty_answers_and_masked_ones_have_causes_of_their_own(
+    world: TinyWorld, tmp_path: Path, row: dict[str, object], cause: str
+) -> None:
+    judgement = NoTargetRows().judge(seen(world, tmp_path, [*chats(40), *([row] * 10)]))
+    assert isinstance(judgement, Bad)
+    assert judgement.cause == cause  # "" is the rule's own, labels-all-masked

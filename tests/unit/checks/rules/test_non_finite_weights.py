@@ -40,3 +40,16 @@ def test_it_is_silent_on_random_weights(world: TinyWorld, tmp_path: Path, model:
     asked = sections(world, tmp_path / "run")
     asked["model"]["name_or_path"] = str(getattr(world, model))
     assert isinstance(judge(NonFiniteWeights(), asked, tmp_path), Good)
+
+
+@pytest.mark.parametrize(
+    ("where", "cause"), [("model.embed_tokens.weight", "untrained-special-token"), (UP, "")], ids=["a token", "a layer"]
+)
+def test_a_token_that_was_never_written_is_a_cause_of_its_own(tmp_path: Path, where: str, cause: str) -> None:
+    def change(tensors: dict) -> None:  # type: ignore[type-arg]
+        tensors[where][3] = float("nan")
+
+    model = changed_base(tmp_path / "base", change)
+    judged = judge(NonFiniteWeights(), config(tmp_path, pairs(20), model=model), tmp_path)
+    assert isinstance(judged, Bad)
+    assert judged.cause == cause  # "" is the rule's own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -64,6 +65,23 @@ def test_it_fires_by_the_base_where_words_are_few(tmp_path: Path, break_: Callab
     judged = judge(ShuffledAnswers(), config(tmp_path, break_(pairs())), tmp_path)
     assert isinstance(judged, Bad)
     assert judged.severity is Severity.WARNS
+
+
+def _partly(rows: list[Pair], share: float) -> list[Pair]:
+    """So many of the rows have another's answer."""
+    chosen = random.Random(0).sample(range(len(rows)), round(share * len(rows)))
+    made = list(rows)
+    for at, pair in zip(chosen, shuffled([rows[at] for at in chosen]), strict=True):
+        made[at] = pair
+    return made
+
+
+@pytest.mark.parametrize("share", [0.4, 0.65, 0.97])
+def test_it_fires_where_short_answers_point_at_a_few_questions_each(tmp_path: Path, share: float) -> None:
+    """As many rows as a small set has; none of the answers names one question."""
+    judged = judge(ShuffledAnswers(), config(tmp_path, _partly(pairs(400), share)), tmp_path)
+    assert isinstance(judged, Bad)
+    assert judged.severity in (Severity.WARNS, Severity.BLOCKS)
 
 
 def test_it_fires_by_the_words_where_the_base_is_too_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

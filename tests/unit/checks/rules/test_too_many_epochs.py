@@ -32,6 +32,17 @@ def test_it_fires_as_a_note_where_early_stopping_watches(world: TinyWorld, tmp_p
     assert found.severity is Severity.NOTES
 
 
+@pytest.mark.parametrize(("mode", "severity"), [("repair", Severity.NOTES), ("off", Severity.WARNS)])
+def test_some_more_are_noted_where_the_guard_keeps_the_best(
+    world: TinyWorld, tmp_path: Path, mode: str, severity: Severity
+) -> None:
+    config = sections(world, tmp_path / "run", num_train_epochs=8)
+    config["guard"] = {"mode": mode}
+    found = judge(TooManyEpochs(), config, tmp_path)
+    assert isinstance(found, Bad)
+    assert found.severity is severity
+
+
 @pytest.mark.parametrize("training", [{}, {"num_train_epochs": 3}, {"max_steps": 3}, {"num_train_epochs": "auto"}])
 def test_it_is_silent_up_to_three(world: TinyWorld, tmp_path: Path, training: Any) -> None:
     assert isinstance(judge(TooManyEpochs(), sections(world, tmp_path / "run", **training), tmp_path), Good)

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.demo_base import config, pairs
+from support.evidence import judge
 from support.rows import chat, chats, seen, sentence
 from support.tiny import TinyWorld
 
+from trimtab.checks.half_words import half_words
 from trimtab.checks.rule import Bad, Good
 from trimtab.checks.rules.unended_answers import UnendedAnswers
 from trimtab.records import Severity
@@ -113,3 +116,37 @@ def test_it_is_silent_where_answers_end_as_they_should(world: TinyWorld, tmp_pat
 def test_it_is_silent_on_text_in_pieces_of_one_length(world: TinyWorld, tmp_path: Path) -> None:
     rows = [{"text": text[:120]} for text in _essays(120)]
     assert isinstance(UnendedAnswers().judge(seen(world, tmp_path, rows)), Good)
+
+
+def _cut(rows: list[tuple[str, str]], share: float) -> list[tuple[str, str]]:
+    """Answers cut at two fifths of their characters."""
+    chosen = set(random.Random(0).sample(range(len(rows)), round(share * len(rows))))
+    return [(q, a[: len(a) * 2 // 5].rstrip() if at in chosen else a) for at, (q, a) in enumerate(rows)]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_it_fires_on_short_answers_that_end_in_half_a_word(tmp_path: Path, share: float) -> None:
+    judged = judge(UnendedAnswers(), config(tmp_path, _cut(pairs(300), share)), tmp_path)
+    assert isinstance(judged, Bad)
+    assert judged.severity is Severity.WARNS
+    assert "end in half a word" in judged.value
+
+
+def _labels(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The last word alone, without its full stop."""
+    return [(question, answer.rstrip(".").split()[-1]) for question, answer in rows]
+
+
+@pytest.mark.parametrize("rows", [pairs(300), _labels(pairs(300)), pairs(30)], ids=["sentences", "labels", "few"])
+def test_it_is_silent_on_short_answers_that_are_whole(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    assert isinstance(judge(UnendedAnswers(), config(tmp_path, rows), tmp_path), Good)
+
+
+def test_half_words_are_told_from_names_that_begin_others() -> None:
+    names = [f"Ann{letter}" for letter in "abcdefghijklmnopqrst"]
+    found = half_words([f"Who is it, {name}{name.lower()}?" for name in names], names)
+    assert found.open == len(found.halves) == 20
+    found = half_words(
+        ["Who was it that shut the window?"] * 3, ["Hilda shut the window.", "Hilda shut the wi", "Hilda"]
+    )
+    assert found.halves == (1,)

@@ -12,6 +12,7 @@ from support.tiny import TinyWorld
 
 from trimtab.checks.rule import Bad, Good
 from trimtab.checks.rules.warmup_too_long import WarmupTooLong
+from trimtab.records import Severity
 
 
 def judged(world: TinyWorld, folder: Path, section: str, values: Any) -> Any:
@@ -21,16 +22,17 @@ def judged(world: TinyWorld, folder: Path, section: str, values: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("section", "values", "said"),
+    ("section", "values", "said", "severity"),
     [
-        ("training", {"warmup_steps": 500}, "the last step has"),
-        ("training", {"warmup_steps": 100}, "is reached in step 101"),
+        ("training", {"warmup_steps": 500}, "the last step has", Severity.WARNS),
+        ("training", {"warmup_steps": 100}, "is reached in step 101", Severity.NOTES),
     ],
 )
-def test_it_fires(world: TinyWorld, tmp_path: Path, section: str, values: Any, said: str) -> None:
+def test_it_fires(world: TinyWorld, tmp_path: Path, section: str, values: Any, said: str, severity: Severity) -> None:
     found = judged(world, tmp_path, section, values)
     assert isinstance(found, Bad)
     assert said in found.value + found.evidence
+    assert found.severity is severity
 
 
 @pytest.mark.parametrize(

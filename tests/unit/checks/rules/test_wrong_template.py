@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.demo_base import config, pairs, tuned_base
+from support.demo_base import BASE, config, pairs, tuned_base
 from support.evidence import evidence, judge
 
 from trimtab.checks.rule import Bad, Good, NotApplicable
@@ -63,18 +62,69 @@ def test_it_fires_where_the_tokenizer_lost_its_template(chatml_base: Path, tmp_p
 
 
 def test_it_fires_as_a_note_on_control_tokens_that_are_none_here(tmp_path: Path) -> None:
-    judged = judge(WrongTemplate(), config(tmp_path, pairs(200), chat_template=LLAMA_3), tmp_path)
+    model = without_template(tmp_path / "model")
+    judged = judge(WrongTemplate(), config(tmp_path, pairs(200), model=model, chat_template=LLAMA_3), tmp_path)
     assert isinstance(judged, Bad)
     assert judged.severity is Severity.NOTES
     assert "<|start_header_id|> becomes " in judged.evidence
 
 
-@pytest.mark.parametrize("template", [None, ALPACA, INST, OTHER_END], ids=["own", "alpaca", "inst", "another end"])
-def test_it_is_silent_on_a_plain_base(tmp_path: Path, template: str | None) -> None:
-    data: dict[str, Any] = {} if template is None else {"chat_template": template}
-    judged = judge(WrongTemplate(), config(tmp_path, pairs(), **data), tmp_path)
+def without_template(folder: Path) -> Path:
+    """The base, with a tokenizer that declares none."""
+    folder.mkdir()
+    for path in BASE.iterdir():
+        if path.name != "chat_template.jinja":
+            (folder / path.name).write_bytes(path.read_bytes())
+    described = json.loads((folder / "tokenizer_config.json").read_text())
+    described.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    return folder
+
+
+@pytest.mark.parametrize("template", [ALPACA, INST, OTHER_END], ids=["alpaca", "inst", "another end"])
+def test_it_is_silent_on_a_plain_base_without_a_template(tmp_path: Path, template: str) -> None:
+    asked = config(tmp_path, pairs(), model=without_template(tmp_path / "model"), chat_template=template)
+    judged = judge(WrongTemplate(), asked, tmp_path)
     assert isinstance(judged, Good)
     assert "was tuned on none" in judged.value
+
+
+def test_it_is_silent_on_a_plain_base_in_its_tokenizers_own(tmp_path: Path) -> None:
+    judged = judge(WrongTemplate(), config(tmp_path, pairs()), tmp_path)
+    assert isinstance(judged, Good)
+    assert "was tuned on none" in judged.value
+
+
+@pytest.mark.parametrize("template", [ALPACA, INST, OTHER_END], ids=["alpaca", "inst", "another end"])
+def test_it_fires_on_a_template_that_is_not_the_tokenizers(tmp_path: Path, template: str) -> None:
+    judged = judge(WrongTemplate(), config(tmp_path, pairs(), chat_template=template), tmp_path)
+    assert isinstance(judged, Bad)
+    assert judged.value == "data.chat_template is not the tokenizer's own"
+
+
+SAME_TURNS = (
+    "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' }}"
+    "{%- if m.role == 'assistant' %}{% generation %}{{- m.content + '<|im_end|>' }}{% endgeneration %}"
+    "{%- else %}{{- m.content + '<|im_end|>' }}{%- endif %}{{- '\\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+
+
+def test_it_is_silent_on_another_template_that_writes_the_same_turns(tmp_path: Path) -> None:
+    judged = judge(WrongTemplate(), config(tmp_path, pairs(), chat_template=SAME_TURNS), tmp_path)
+    assert isinstance(judged, Good)
+
+
+def test_it_is_silent_where_the_base_knows_the_one_that_replaces(chatml_base: Path, tmp_path: Path) -> None:
+    """The tokenizer declares a template that nobody tuned the base on."""
+    model = tmp_path / "model"
+    model.mkdir()
+    for path in chatml_base.iterdir():
+        (model / path.name).write_bytes(path.read_bytes())
+    (model / "chat_template.jinja").write_text(INST)
+    judged = judge(WrongTemplate(), config(tmp_path, pairs(), model=model, chat_template=SAME_TURNS), tmp_path)
+    assert isinstance(judged, Good)
+    assert "ends its turns in yours" in judged.value
 
 
 def test_it_is_silent_on_a_tuned_base_in_its_own_template(chatml_base: Path, tmp_path: Path) -> None:

@@ -29,3 +29,8 @@ def test_it_fires() -> None:
 def test_it_is_silent_on_its_nearest_look_alike() -> None:
     named = [cause.rule for cause in SILENT.diagnosed().causes if cause.confidence >= 0.8]
     assert "resume-state-lost" not in named
+
+
+def test_an_adapter_that_is_zero_again_was_not_restored() -> None:
+    seen = incident(violation("gradient-everywhere", 30, count=14, usual=0, trained=28, zero=14))
+    assert Scene(seen, measured()).diagnosed().causes[0].rule == "resume-state-lost"

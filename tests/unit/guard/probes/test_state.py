@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support import demo_base
 
 from trimtab.guard.lab import NOW
 from trimtab.guard.probe import CannotProbe
 from trimtab.guard.probes.held_out import HeldOut
-from trimtab.guard.probes.learning_rate_search import GRID, ONE, LearningRateSearch, _search
+from trimtab.guard.probes.learning_rate_search import GRID, ONE, LearningRateSearch, _search, _vertex
 from trimtab.guard.probes.replay import Replay
 from trimtab.guard.probes.row_bisection import RowBisection
 
@@ -178,6 +180,24 @@ def test_the_search_goes_down_where_everything_is_lost() -> None:
 
     _search(lost, 5, lambda: True)
     assert min(GRID[place] for place in looked) <= 0.01
+
+
+@given(best=st.floats(-4.0, 2.0), width=st.floats(0.1, 3.0))
+def test_a_parabola_is_met_at_its_vertex(best: float, width: float) -> None:
+    """Of the logarithm to the base ten of the factor."""
+    factors = list(GRID[2:-2])
+    changes = [width * (math.log10(factor) - best) ** 2 - 1.0 for factor in factors]
+    found = math.log10(_vertex(factors, changes))
+    nearest = min(factors, key=lambda factor: abs(math.log10(factor) - best))
+    if nearest in (factors[0], factors[-1]):
+        assert found == pytest.approx(math.log10(nearest))
+    else:
+        assert found == pytest.approx(best, abs=1e-6)
+
+
+def test_beside_a_lost_rate_the_best_is_taken_as_it_is() -> None:
+    assert _vertex([0.01, 0.1, 1.0], [-0.2, -0.5, math.inf]) == 0.1
+    assert _vertex([0.1, 1.0], [-0.5, 0.3]) == 0.1
 
 
 def test_measuring_now_is_done_once(tiny) -> None:  # type: ignore[no-untyped-def]
