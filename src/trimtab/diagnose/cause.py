@@ -63,6 +63,8 @@ class Weight:
     """From which step on the run is affected; None where that is not known."""
     needs: tuple[str, ...] = ()
     """Probes that would settle it, the cheapest first."""
+    is_warned: bool = False
+    """A check warned of it before the run."""
 
 
 class Cause(ABC):
@@ -131,7 +133,8 @@ class Cause(ABC):
         refutes = proof.refutes if proof else {}
         step = 0 if told else (proof.step if proof and proof.step is not None else first_seen(case, self.shows_as))
         said = (*(proof.evidence if proof else ()), *sentences, *seen)
-        return Weight(confidence, said, refutes, step, tuple(name for name in self.probes if name not in case.probes))
+        needs = tuple(name for name in self.probes if name not in case.probes)
+        return Weight(confidence, said, refutes, step, needs, is_warned=bool(told))
 
     def proven(
         self,

@@ -84,9 +84,13 @@ def rank(case: Case) -> list[Candidate]:
 
 
 def next_probe(ranked: Sequence[Candidate], tried: set[str]) -> str | None:
-    """The cheapest experiment that a leading candidate needs, the hardly plausible ones last; None where all of them
-    were made."""
+    """What decides about a cause that the checks warned of; then the cheapest experiment that a leading candidate
+    needs, the hardly plausible ones last; None where all of them were made."""
     leading = ranked[:LEADING]
+    for candidate in leading:
+        decisive = candidate.cause.decisive
+        if candidate.weight.is_warned and decisive in candidate.weight.needs and decisive not in tried:
+            return decisive
     for candidates in ([one for one in leading if one.confidence >= PLAUSIBLE], leading):
         wanted = {name for candidate in candidates for name in _wanted(candidate)}
         for name in BY_COST:

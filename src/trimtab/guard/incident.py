@@ -111,8 +111,17 @@ class Incident:
         result = self.probes.get(probe)
         return None if result is None else result.values.get(name)
 
-    def held_out_at(self, snapshot: Snapshot) -> list[float]:
-        return held_out_at(self.lab, snapshot, self.certified)
+    def goes_further_back(self) -> bool:
+        """To the newest state before the good one; False where there is none."""
+        older = [s for s in self.lab.snapshots if self.good is not None and s.step < self.good.step]
+        if older:
+            self.good, self.good_losses = older[-1], held_out_at(self.lab, older[-1], self.certified)
+        return bool(older)
+
+    def goes_back_to_the_start(self) -> None:
+        """Where it was kept."""
+        if self.lab.start is not None:
+            self.good, self.good_losses = self.lab.start, held_out_at(self.lab, self.lab.start, self.certified)
 
     def accused_rows(self) -> list[int]:
         """Training rows that an experiment names."""

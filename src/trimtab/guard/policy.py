@@ -20,10 +20,12 @@ from trimtab.config import GuardConfig
 from trimtab.diagnose.case import Case
 from trimtab.diagnose.cause import MEASURED
 from trimtab.diagnose.causes import BY_NAME
+from trimtab.diagnose.causes.overfit import SPOILED
 from trimtab.diagnose.trace import Trace
 from trimtab.guard.incident import CHANCE, Incident
 from trimtab.guard.paired import larger_p, mean
 from trimtab.plan.learning_rate import FULL_RANGE, LORA_RANGE
+from trimtab.records import Severity
 from trimtab.records.diagnosis import CauseFound, Diagnosis, RemedyKind, RemedyNote, Repair, RuledOut
 from trimtab.train.observer import CONTINUE, Intervention, Rewind, Stop
 from trimtab.train.rewind import is_plain
@@ -95,8 +97,8 @@ class Policy:
         repairs = loop.state.repairs
         attempts = sum(repair.cause == cause and not repair.kept for repair in repairs)
         needs_repair = incident.is_damaged or _cannot_learn(incident) or (found is not None and incident.is_flat)
-        if found is not None and found.rule == "overfit" and not incident.is_ruined:
-            return self._end_with_best(loop, found)
+        if (bent := _bent(loop, diagnosis)) is not None and not incident.is_ruined:
+            return self._end_with_best(loop, bent)
         if not needs_repair:
             return CONTINUE
         most = self.settings.max_repairs
@@ -197,14 +199,17 @@ class Policy:
         self, loop: Loop, incident: Incident, diagnosis: Diagnosis, attempts: int, restore: Restore
     ) -> Rewind | None:
         """Back once, unchanged: damage that does not come again was chance or the machine. If it does, the likeliest
-        cause's remedy is tried, where it changes the learning rate only: whether it helps is measured."""
+        cause's remedy is tried, where it changes the learning rate only: whether it helps is measured. Else back once
+        more, further: the state that looked good may have been damaged already where no example shows it."""
         if not attempts:
             return self._back(loop, incident, UNKNOWN, "go-back", loop.state.changes, {}, restore=None)
         likeliest = diagnosis.causes[0] if diagnosis.causes else None
         note = likeliest.remedies[0] if likeliest is not None and likeliest.remedies else None
-        if likeliest is None or note is None or note.remedy != "lower-learning-rate":
+        if likeliest is not None and note is not None and note.remedy == "lower-learning-rate":
+            return self._carry_out(loop, incident, likeliest, note, attempts - 1, restore)
+        if attempts > 1 or not incident.goes_further_back():
             return None
-        return self._carry_out(loop, incident, likeliest, note, attempts - 1, restore)
+        return self._back(loop, incident, UNKNOWN, "go-back", loop.state.changes, {}, restore=None)
 
     def _carry_out(
         self, loop: Loop, incident: Incident, found: CauseFound, note: RemedyNote, attempts: int, restore: Restore
@@ -232,10 +237,10 @@ class Policy:
         *,
         restore: Restore | None,
     ) -> Rewind | None:
-        good, good_losses = incident.good, incident.good_losses
-        if remedy == "raise-learning-rate" and incident.lab.start is not None:
-            # Nothing was learnt so far, and all planned steps at the right rate are worth more than the rest of them.
-            good, good_losses = incident.lab.start, incident.held_out_at(incident.lab.start)
+        if incident.is_flat and not incident.violations:
+            # Nothing was learnt so far, and all planned steps done rightly are worth more than the rest of them.
+            incident.goes_back_to_the_start()
+        good = incident.good
         if good is None or good.step < self.earliest_step:
             return None
         if self.trial is not None:  # another incident came before it could be measured
@@ -259,7 +264,7 @@ class Policy:
             repair=repair,
             until_step=min(until, loop.plan.total_steps.value),
             damaged=incident.now_losses,
-            good=good_losses,
+            good=incident.good_losses,
             snapshot=good,
             changes_before=loop.state.changes,
             must_win=remedy in LEARNING_RATE,
@@ -280,7 +285,9 @@ def _change(loop: Loop, incident: Incident, remedy: str, attempts: int) -> tuple
     if remedy in ("clip-gradients", "clip-at-quantile"):
         limit = CLIP if remedy == "clip-gradients" else incident.value("clip", "p90")
         clips_at = loop.stepper.learners[0].max_grad_norm
-        if not isinstance(limit, float) or not math.isfinite(limit) or (clips_at and limit >= clips_at):
+        # The search for a limit may have found a higher one; the usual one is only ever a lower.
+        is_no_lower = remedy == "clip-gradients" and clips_at and limit >= clips_at
+        if not isinstance(limit, float) or not math.isfinite(limit) or limit == clips_at or is_no_lower:
             return None
         return {"max_grad_norm": limit}, {"training.max_grad_norm": [clips_at, limit]}
     if remedy in ("lengthen-warmup", "warm-up-a-share"):
@@ -327,6 +334,16 @@ def _chance_or_machine(repair: Repair, step: int) -> Diagnosis:
         ),
     )
     return Diagnosis(step=step, causes=(found,), sentence=f"{CHANCE_OR_MACHINE}: {evidence}")
+
+
+def _bent(loop: Loop, diagnosis: Diagnosis) -> CauseFound | None:
+    """Overfitting, if it is certain, or comes second to rows that the checks warned of: these are learnt by heart, and
+    the best weights are the ones to keep in either case."""
+    overfit = next((cause for cause in diagnosis.causes if cause.rule == "overfit"), None)
+    first = diagnosis.causes[0] if diagnosis.causes else None
+    warned = {finding.cause for finding in loop.findings if finding.severity is not Severity.NOTES}
+    is_second = first is not None and first.rule in SPOILED & warned
+    return overfit if first is not None and ((overfit is first and not diagnosis.abstains) or is_second) else None
 
 
 def _may_be_raised(loop: Loop, incident: Incident) -> bool:

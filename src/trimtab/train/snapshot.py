@@ -103,7 +103,9 @@ def _put_back_moments(optimizer: torch.optim.Optimizer, parameter: torch.Tensor,
             now[key] = torch.zeros_like(parameter, dtype=value.dtype)
             _local(now[key]).copy_(value)
         else:
-            now[key] = value.to(parameter.device, copy=True)
+            # torch's AdamW keeps its moments as its weights are; a repair may have widened them since.
+            follows = type(optimizer) is torch.optim.AdamW and value.is_floating_point()
+            now[key] = value.to(parameter.device, parameter.dtype if follows else value.dtype, copy=True)
 
 
 def _copied(entry: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from trimtab.checks.rules.adapter_covers_little import AdapterCoversLittle
 from trimtab.checks.rules.answers_cut import AnswersCut
 from trimtab.checks.rules.checkpointing_needed import CheckpointingNeeded
 from trimtab.checks.rules.checkpointing_wasted import CheckpointingWasted
+from trimtab.checks.rules.clipping_far_below import ClippingFarBelow
 from trimtab.checks.rules.control_text_in_data import ControlTextInData
 from trimtab.checks.rules.disk_too_small import DiskTooSmall
 from trimtab.checks.rules.double_bos import DoubleBos
@@ -76,6 +77,7 @@ RULES: tuple[Rule, ...] = (
     CheckpointingWasted(),
     NoWarmup(),
     NoClipping(),
+    ClippingFarBelow(),
     FewEvaluations(),
     NoValidationData(),
     DiskTooSmall(),

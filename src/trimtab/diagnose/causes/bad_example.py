@@ -38,6 +38,8 @@ class BadExample(Cause):
         "spike": 0.4,
         "non-finite-gradient": 0.1,
         "oscillating": 0.1,
+        "eval-rising": 0.1,
+        "train-eval-gap-growing": 0.1,
     }
     told_apart: ClassVar[Mapping[str, str]] = {
         "lr-too-high": "the step's other rows and their peers are no worse than at the base",

@@ -37,6 +37,8 @@ class ClipMisset(Cause):
         "spike": 0.2,
         "all-steps-clipped": 0.4,
         "divergence": 0.1,
+        "slow": 0.1,
+        "flat-from-the-start": 0.1,
         "non-finite-gradient": 0.05,
     }
     told_apart: ClassVar[Mapping[str, str]] = {
@@ -61,4 +63,4 @@ class ClipMisset(Cause):
         p = number(case, "clip", "better_p90_p")
         if p is not None and p >= BETTER:
             return f"another limit does no better on the same rows (p {p:.2g})"
-        return None if case.saw("all-steps-clipped") else unharmed(case)
+        return None if case.saw("all-steps-clipped", "slow", "flat-from-the-start") else unharmed(case)

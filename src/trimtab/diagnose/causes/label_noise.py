@@ -42,6 +42,8 @@ class LabelNoise(Cause):
         "slow": 0.2,
         "flat-from-the-start": 0.1,
         "base-not-beaten": 0.2,
+        "eval-rising": 0.1,
+        "train-eval-gap-growing": 0.1,
     }
     told_apart: ClassVar[Mapping[str, str]] = {
         "bad-example": "it is so on average over many rows, not in one",

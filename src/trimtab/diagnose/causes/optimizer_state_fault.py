@@ -22,6 +22,10 @@ from trimtab.diagnose.remedy import Remedy
 
 PLAIN = ("adamw_torch", "adamw_torch_fused", "sgd")
 USUAL_EPSILON = 1e-8
+LARGEST_EPSILON = 1e-4
+"""As checks.rules.adam_epsilon_unusual: as large as a usual gradient's root mean square."""
+LEARNS_LITTLE = ("slow", "flat-from-the-start")
+"""An epsilon that is too large does no harm, and lets nothing be learnt."""
 
 
 class OptimizerStateFault(Cause):
@@ -44,10 +48,13 @@ class OptimizerStateFault(Cause):
     name: ClassVar[str] = "optimizer-state-fault"
     layer: ClassVar[Layer] = "probe"
     probes: ClassVar[tuple[str, ...]] = ("optimizer-swap",)
+    decisive: ClassVar[str] = "optimizer-swap"
     shows_as: ClassVar[Mapping[str, float]] = {
         "divergence": 0.12,
         "non-finite-loss": 0.12,
         "spike": 0.1,
+        "slow": 0.1,
+        "flat-from-the-start": 0.1,
     }
     told_apart: ClassVar[Mapping[str, str]] = {
         "lr-too-high": "a plain optimizer learns at the very same learning rate",
@@ -77,8 +84,8 @@ class OptimizerStateFault(Cause):
         optim, epsilon = case.setup.optim, case.setup.adam_epsilon
         if (
             optim in PLAIN
-            and (epsilon is None or epsilon >= USUAL_EPSILON)
+            and (epsilon is None or USUAL_EPSILON <= epsilon <= LARGEST_EPSILON)
             and case.value("optimizer-swap", "as_is") is None
         ):
             return f"the optimizer is a plain one already ({optim}, its state in fp32)"
-        return unharmed(case)
+        return None if case.saw(*LEARNS_LITTLE) else unharmed(case)

@@ -21,6 +21,7 @@ from trimtab.diagnose.cause import (
 from trimtab.diagnose.remedies import FEWER_EPOCHS, LOWER_RANK, MORE_DATA, MORE_DROPOUT, RESTORE_BEST, WEIGHT_DECAY
 from trimtab.diagnose.remedy import Remedy
 from trimtab.diagnose.trace import Floats
+from trimtab.records import Severity
 
 NO_GAP = 2.0
 """Standard errors, as in label_noise.py: answers that their own prompts make no likelier."""
@@ -50,6 +51,17 @@ def _training_fell(case: Case) -> bool:
     before, after = loss[trace.step <= best], loss[trace.step > best]
     before, after = before[np.isfinite(before)], after[np.isfinite(after)]
     return bool(before.size and after.size and np.median(after) < np.median(before))
+
+
+SPOILED = frozenset({"label-noise", "truncated-responses", "bad-example", "mask-span-wrong", "template-mismatch"})
+"""Faults of the rows that raise the evaluation as well: what is wrong in the rows can only be learnt by heart."""
+SECOND = 0.45
+"""Below what a check that warned is worth: the rows come first."""
+
+
+def _rows_are_spoiled(case: Case) -> bool:
+    """By what the checks saw before the run."""
+    return any(finding.cause in SPOILED and finding.severity is not Severity.NOTES for finding in case.findings)
 
 
 class Overfit(Cause):
@@ -99,6 +111,8 @@ class Overfit(Cause):
         pairs = number(case, "dependence", "z")
         if pairs is not None and pairs < NO_GAP:  # what cannot be learnt can only be learnt by heart: not the cause
             return Weight(SUSPECTED_AT_MOST, tuple(evidence)) if evidence else None
+        if evidence and _rows_are_spoiled(case):
+            return Weight(SECOND, tuple(evidence))
         fell = _training_fell(case)
         leaves = () if fell else ("lr-too-high",)
         trained, held_out = _last(case.trace.loss, 16), _last(case.trace.eval_loss, 1)
@@ -127,6 +141,10 @@ class Overfit(Cause):
         if p is not None and gap is not None and before is not None and p < CHANCE and gap > before:
             evidence.append(f"a rephrased question costs {gap:.2f} nats, {before:.2f} at the base")
         return evidence
+
+    def suspicion(self, case: Case) -> tuple[float, tuple[str, ...]]:
+        suspected, seen = super().suspicion(case)
+        return (min(suspected, SECOND) if _rows_are_spoiled(case) else suspected), seen
 
     def refuted(self, case: Case) -> str | None:
         p, now, good = (number(case, "held-out", key) for key in ("worse_than_good_p", "now", "good"))

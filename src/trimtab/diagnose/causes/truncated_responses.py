@@ -26,6 +26,10 @@ class TruncatedResponses(Cause):
 
     name: ClassVar[str] = "truncated-responses"
     layer: ClassVar[Layer] = "check"
+    shows_as: ClassVar[Mapping[str, float]] = {
+        "eval-rising": 0.1,
+        "train-eval-gap-growing": 0.1,
+    }
     told_apart: ClassVar[Mapping[str, str]] = {
         "eos-not-trained": "short rows keep their end token; those at the limit lost it",
     }

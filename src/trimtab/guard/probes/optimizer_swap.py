@@ -10,6 +10,7 @@ from torch import nn
 
 from trimtab.guard.paired import materially_larger_p, mean
 from trimtab.guard.probe import CannotProbe, Probe, Suspect, Values
+from trimtab.train.rewind import PLAIN_EPSILON
 
 if TYPE_CHECKING:
     from trimtab.guard.lab import Lab
@@ -22,8 +23,8 @@ class OptimizerSwap(Probe):
     """Whether the optimizer or its state is at fault.
 
     From the good state (else the start, else now), the same steps on the same rows at the highest rate that the run has
-    from there on: with the run's optimizer and its state, and with a fresh torch AdamW on fp32 weights. (SGD is not
-    swapped.)
+    from there on: with the run's optimizer and its state, and with a fresh torch AdamW on fp32 weights, epsilon 1e-8.
+    (SGD is not swapped.)
 
     - as_is, plain: mean held-out loss in nats after them; NaN where lost
     - better_plain_p: how often chance would make plain so much better, by more than 2 %, example by example (Student's
@@ -64,7 +65,7 @@ class OptimizerSwap(Probe):
                 list(parameters.values()),
                 lr=0.0,
                 betas=(training.adam_beta1, training.adam_beta2),
-                eps=training.adam_epsilon,
+                eps=PLAIN_EPSILON,
                 weight_decay=training.weight_decay,
             )
             stepper = replace(lab.stepper, learners=[replace(lab.learner, optimizer=plain)])
