@@ -33,6 +33,10 @@ class Shape:
     judged: Callable[[Row], Row] | None = None
     """What becomes of the judge's rows, where the shape is another task."""
 
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        """By its name: what it does to a run is no data."""
+        return shape, (self.name,)
+
     def _draw(self, half: str) -> random.Random:
         return random.Random(hashlib.blake2b(f"{half}/healthy/{self.name}".encode(), digest_size=8).digest())
 
@@ -221,3 +225,7 @@ SHAPES: tuple[Shape, ...] = (
     Shape("best weights at the end", training(load_best_model_at_end=True)),
     Shape("last batch dropped", both(first_rows(250), training(dataloader_drop_last=True))),
 )  # fmt: skip
+
+
+def shape(name: str) -> Shape:
+    return next(one for one in SHAPES if one.name == name)

@@ -130,19 +130,30 @@ def demo_one_line(seed: int) -> list[Row]:
     return [row for row in _once_each(rows) if sum(len(m["content"]) for m in row["messages"]) < 220]
 
 
-def _shared(file: str, asked: str, said: str, extra: str = "", *, characters: int) -> Callable[[int], list[Row]]:
-    @lru_cache(maxsize=1)
-    def read() -> list[Row]:
-        text = (SHARED / "data" / file).read_text(encoding="utf-8")
-        found = json.loads(text) if text.lstrip().startswith("[") else [json.loads(x) for x in text.splitlines() if x]
-        rows = []
-        for row in found:
-            prompt = f"{row[asked]}\n{row[extra]}" if extra and row.get(extra) else row[asked]
-            if row[said] and prompt and len(prompt) + len(row[said]) <= characters:
-                rows.append(pair(prompt, row[said]))
-        return _once_each(rows)
+@dataclass(frozen=True)
+class SharedRows:
+    """Rows of a file beside the project. A class, so that a process can be told of it."""
 
-    return lambda seed: read()
+    file: str
+    asked: str
+    said: str
+    extra: str
+    characters: int
+
+    def __call__(self, seed: int) -> list[Row]:
+        return _read(self)
+
+
+@lru_cache(maxsize=4)
+def _read(rows: SharedRows) -> list[Row]:
+    text = (SHARED / "data" / rows.file).read_text(encoding="utf-8")
+    found = json.loads(text) if text.lstrip().startswith("[") else [json.loads(x) for x in text.splitlines() if x]
+    pairs = []
+    for row in found:
+        prompt = f"{row[rows.asked]}\n{row[rows.extra]}" if row.get(rows.extra) else row[rows.asked]
+        if row[rows.said] and prompt and len(prompt) + len(row[rows.said]) <= rows.characters:
+            pairs.append(pair(prompt, row[rows.said]))
+    return _once_each(pairs)
 
 
 SUBJECTS: tuple[Subject, ...] = (
@@ -153,14 +164,14 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject(
         "stories, alpaca",
         "stories",
-        _shared("alpaca-en/alpaca_en_demo.json", "instruction", "output", "input", characters=700),
+        SharedRows("alpaca-en/alpaca_en_demo.json", "instruction", "output", "input", characters=700),
         5e-3,
         max_length=512,
     ),
     Subject(
         "stories, role play",
         "stories",
-        _shared("gpteacher-roleplay/roleplay-2000.json", "instruction", "output", "input", characters=700),
+        SharedRows("gpteacher-roleplay/roleplay-2000.json", "instruction", "output", "input", characters=700),
         5e-3,
         is_held_out=True,
         max_length=512,

@@ -1,5 +1,5 @@
-"""A target's loss depends on nothing but the tokens before it in its own example: what shows it, against models that
-are right and models that are not."""
+"""A target's loss depends on nothing but the tokens before it in its own example, and is its cross-entropy: what shows
+it, against models that are right and models that are not."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from trimtab.guard.invariants import _is_sparse
 from trimtab.guard.isolation import Isolation
+from trimtab.guard.own_loss import OwnLoss
 from trimtab.model import attention
 from trimtab.model.fit import fit
 from trimtab.model.target_loss import TargetLoss
@@ -37,8 +38,9 @@ def look(name: str, *, packing: bool = True, precision: str = "fp32", own_attent
 def seen(model: Any, fitted: Any, computing: Precision) -> list[Violation]:
     stepper = Stepper(TargetLoss(model, fitted.head), [], computing, computing.scaler(), Processes.alone(CPU), seed=0)
     feed = Feed(fitted.layout, 0, CPU, 0, 1)
-    isolation = Isolation(feed, VOCABULARY, is_sparse=_is_sparse(model))
-    return isolation.at_start(stepper, 0)
+    sparse = _is_sparse(model)
+    looks = Isolation(feed, VOCABULARY, is_sparse=sparse), OwnLoss(model, feed, VOCABULARY, is_sparse=sparse)
+    return [violation for look in looks for violation in look.at_start(stepper, 0)]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -94,6 +96,24 @@ def test_an_evaluation_that_does_not_repeat_is_another_fault() -> None:
         assert not [v for _ in range(5) for v in seen(model, fitted, computing)]
     finally:
         hook.remove()
+
+
+@pytest.mark.parametrize("factor", [1.1, 8.0])
+@pytest.mark.parametrize("what", ["trained", "evaluated"])
+def test_a_loss_that_is_off_by_a_factor_is_found(monkeypatch: pytest.MonkeyPatch, what: str, factor: float) -> None:
+    model, computing = build("llama"), Precision.named("fp32", CPU)
+    fitted = fit(model, packing=True, own_attention=False, device=CPU)
+    whole = TargetLoss.forward
+
+    def scaled(self: Any, batch: Any) -> Any:
+        loss = whole(self, batch)
+        return loss * factor if loss.requires_grad is (what == "trained") else loss
+
+    monkeypatch.setattr(TargetLoss, "forward", scaled)
+    (violation,) = seen(model, fitted, computing)
+    assert violation.invariant == "loss-is-the-targets"
+    assert violation.detail["what"] == what
+    assert violation.detail["seen"] / violation.detail["truth"] == pytest.approx(factor, rel=1e-3)
 
 
 def test_the_segmented_attention_is_what_is_tried() -> None:

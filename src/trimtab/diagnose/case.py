@@ -16,6 +16,7 @@ INVARIANTS = {
     "targets": "the step has target tokens",
     "rows": "the step's rows and target tokens are those of the plan",
     "sees-only-its-past": "a target's loss depends on no later token and on no other example",
+    "loss-is-the-targets": "the loss that is trained on, and that which is evaluated, is the targets' cross-entropy",
     "gradient-everywhere": "every trainable tensor gets a gradient",
     "gradient-not-zero": "the gradient is not exactly zero",
     "optimizer-holds-trainables": "the optimizer holds exactly the trainable tensors",
@@ -24,6 +25,7 @@ INVARIANTS = {
     "weights-move": "the step changes the weights",
     "weights-finite": "every trained weight is a number",
     "evaluation-repeats": "two evaluations of the same weights are equal",
+    "saved-as-trained": "the final weights' file holds what was trained, under the names that a loader knows",
 }
 """Exact: no threshold, no chance. Name → what holds."""
 

@@ -21,16 +21,19 @@ import torch
 from trimtab.data.collate import Batch
 from trimtab.data.order import Rows, permutation
 from trimtab.data.store import TokenStore
+from trimtab.diagnose.case import Case
+from trimtab.diagnose.engine import diagnose
 from trimtab.diagnose.online import Gates
+from trimtab.diagnose.trace import Trace
 from trimtab.guard.held_out import Certified
-from trimtab.guard.incident import FLAT, LEAST_GAIN, Incident
+from trimtab.guard.incident import FLAT, LEAST_GAIN, Incident, setup_of
 from trimtab.guard.invariants import Invariants, same_evaluation
 from trimtab.guard.lab import FORWARD_SHARE, Lab
 from trimtab.guard.policy import Policy, Trial
 from trimtab.guard.probe import CannotProbe
 from trimtab.guard.ring import Ring
 from trimtab.records import EvalRecord, RunEvent, StepRecord
-from trimtab.records.diagnosis import Diagnosis, Sighting, Violation
+from trimtab.records.diagnosis import Diagnosis, Repair, Sighting, Violation
 from trimtab.train.observer import CONTINUE, Intervention, Investigate, Measured
 from trimtab.train.snapshot import take
 
@@ -225,6 +228,27 @@ class Guard:
         self._sightings.clear()
         self._violations.clear()
         self._told &= {"memory"}
+
+    def halved(self, loop: Loop, reason: str, before: int, after: int) -> None:
+        step = loop.state.global_step
+        seen = Sighting(
+            symptom="memory-over-limit", step=step, value=f"micro batches of {before}", limit="memory", sentence=reason
+        )
+        case = Case(step=step, trace=Trace(source="run folder"), setup=setup_of(loop), sightings=(seen,))
+        diagnosis = diagnose(case)
+        self._tell(loop, diagnosis)
+        repair = Repair(
+            number=len(loop.state.repairs) + 1,
+            step=step,
+            back_to_step=step,
+            cause=diagnosis.causes[0].rule,
+            remedy="halve-micro-batch",
+            changed={"training.per_device_train_batch_size": [before, after]},
+            kept=True,
+            sentence=f"halve-micro-batch for {diagnosis.causes[0].rule}: micro batches of {after} instead of {before}, "
+            "the same effective batch",
+        )
+        loop.state.repairs.append(repair)
 
     # ── within ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from trimtab.data.collate import FINGERPRINTS, Batch, fingerprint
-from trimtab.data.order import Rows, micro_batches, permutation
+from trimtab.data.order import Order, Rows, micro_batches, permutation
 from trimtab.guard.isolation import Isolation
+from trimtab.guard.own_loss import OwnLoss
 from trimtab.plan.schedule import schedule
 from trimtab.records import StepRecord
 from trimtab.records.diagnosis import Violation
@@ -44,6 +45,8 @@ gets no gradient."""
 CONTENT_EVERY = 10
 """Steps between two comparisons of what was fed with what is stored; the first ones are all compared."""
 CONTENT_FIRST = 5
+STEPS_LOOKED_THROUGH = 100_000
+"""For the step that rows belong to, once they are not the planned ones: a second's work."""
 SAME_ON_A_GPU = 1e-2
 """Relative: kernels that add in any order differ by as much in bf16; dropout in an evaluation differs by more (3.14
 against 3.27 and 3.30 where it was measured, huggingface/peft#2438). A guess between."""
@@ -79,10 +82,13 @@ class Invariants:
         self._rates = 0.0
         self._lost_in_a_row = 0
         self._isolation = Isolation(loop.feed, loop.vocabulary, is_sparse=self._is_sparse)
+        self._own_loss = OwnLoss(model, loop.feed, loop.vocabulary, is_sparse=self._is_sparse)
 
     def at_start(self) -> Iterator[Violation]:
-        """Before the first step: an adapter of which a part is frozen, a model that sees what it must not."""
+        """Before the first step: an adapter of which a part is frozen, a model that sees what it must not,
+        a loss that is another."""
         yield from self._isolation.at_start(self._loop.stepper, self._since)
+        yield from self._own_loss.at_start(self._loop.stepper, self._since)
         frozen = [name for name, _, trains in self._flags if not trains and ".lora_" in name]
         if frozen:
             yield Violation(
@@ -100,6 +106,7 @@ class Invariants:
         yield from self._rate(learner, loop, done)
         yield from self._fed(loop, rows, batches, done)
         yield from self._isolation.after_step(loop.stepper, done + 1)
+        yield from self._own_loss.after_step(loop.stepper, done + 1)
 
     def _wiring(self, learner: Learner, done: int) -> Iterator[Violation]:
         held = [p for group in learner.optimizer.param_groups for p in group["params"]]
@@ -162,8 +169,14 @@ class Invariants:
                 invariant="rows",
                 step=done + 1,
                 sentence=f"the step was made of other rows than planned (row {rows[0]} first, planned: {planned[0]})",
-                detail={"what": "rows", "seen": rows[:8].tolist(), "planned": planned[:8].tolist()},
+                detail={
+                    "what": "rows",
+                    "seen": rows[:8].tolist(),
+                    "planned": planned[:8].tolist(),
+                    "of_step": self._step_of(rows, loop),
+                },
             )
+            planned = rows  # what was made of them is another question
         processes = loop.stepper.processes
         share = planned[processes.index :: processes.count]
         targets = sum(batch.target_tokens for batch in batches)
@@ -185,8 +198,7 @@ class Invariants:
         shares = micro_batches(
             planned, micro_batch_size=loop.micro_batch_size, process=processes.index, processes=processes.count
         )
-        if len(rows) == len(planned) and (rows == planned).all():
-            yield from self._borders(loop, shares, batches, done)
+        yield from self._borders(loop, shares, batches, done)
         if done - self._since < CONTENT_FIRST or done % CONTENT_EVERY == 0:
             marks = [fingerprint([loop.train.example(int(row)) for row in part]) for part in shares if len(part)]
             self._expected[done + 1] = sum(marks) % FINGERPRINTS
@@ -196,6 +208,14 @@ class Invariants:
         examples, batch, steps_per_epoch, seed = self._order
         start = done % steps_per_epoch * batch
         return permutation(examples, seed, done // steps_per_epoch)[start : start + batch]
+
+    def _step_of(self, rows: Rows, loop: Loop) -> int | None:
+        """The step (from 1) of which these are the planned rows; None where they are of none."""
+        for done in range(min(loop.plan.total_steps.value, STEPS_LOOKED_THROUGH)):
+            planned = self._planned_rows(done)
+            if len(planned) == len(rows) and (planned == rows).all():
+                return done + 1
+        return None
 
     def _borders(self, loop: Loop, shares: Sequence[Rows], batches: Sequence[Batch], done: int) -> Iterator[Violation]:
         """Where attention is cut at the borders that a batch names, these are its examples' own."""
@@ -306,10 +326,13 @@ class Invariants:
         self._rates = 0.0
         self._lost_in_a_row = 0
         self._isolation.forget()
+        self._own_loss.forget()
 
     def restore(self, loop: Loop) -> None:
         """Make the wiring what it was when the run began: what is trained, in which dtype, by a new optimizer at the
-        planned learning rate."""
+        planned learning rate, on the planned rows."""
+        examples, batch, steps_per_epoch, seed = self._order
+        loop.order = Order(examples, batch, steps_per_epoch, seed)
         learner = loop.stepper.learners[0]
         for _, parameter, trains in self._flags:
             parameter.requires_grad_(trains)

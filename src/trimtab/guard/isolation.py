@@ -55,7 +55,7 @@ class Isolation:
         self._waiting = None
 
     def _look(self, stepper: Stepper, step: int) -> None:
-        tried = [_Tried(), _Tried(before=1, ahead=1)]
+        tried = [Tiny(), Tiny(before=1, ahead=1)]
         self._waiting = step, Aside(self._summed(stepper, tried), self._feed.device)
 
     def _read(self, stepper: Stepper) -> list[Violation]:
@@ -68,7 +68,7 @@ class Isolation:
 
     def _looked_into(self, stepper: Stepper, step: int) -> list[Violation]:
         """Which of the two it is; nothing where the same forward does not repeat, which is another fault."""
-        tried = [_Tried(), _Tried(), _Tried(), _Tried(before=1), _Tried(ahead=1)]
+        tried = [Tiny(), Tiny(), Tiny(), Tiny(before=1), Tiny(ahead=1)]
         same, again, once_more, before, ahead = self._summed(stepper, tried).tolist()
         allowed = self._allowed(stepper, same)
         seen = {"another-example": abs(before - same), "later-tokens": abs(ahead - same)}
@@ -85,7 +85,7 @@ class Isolation:
             )
         ]
 
-    def _summed(self, stepper: Stepper, tried: list[_Tried]) -> torch.Tensor:
+    def _summed(self, stepper: Stepper, tried: list[Tiny]) -> torch.Tensor:
         """The targets' loss in each, on the device."""
         feed = self._feed
         batches = [
@@ -100,7 +100,7 @@ class Isolation:
 
 
 @dataclass(frozen=True)
-class _Tried:
+class Tiny:
     """Two examples; 1 where the tokens before the second one, or at its end, are others."""
 
     before: int = 0

@@ -56,8 +56,13 @@ MOST_LEFT_OUT = 0.05
 LEAST_TRIAL_STEPS = 5
 UNKNOWN = "unknown"
 CHANCE_OR_MACHINE = "nondeterministic-or-hardware"
-REWIRES = frozenset({"restore-schedule", "unfreeze-adapter", "rebuild-optimizer", "fp32-adapter"})
-UNCHANGED = frozenset({"go-back", "restore-batches", "restore-planned-rows"})
+REWIRES = frozenset(
+    {"restore-schedule", "unfreeze-adapter", "rebuild-optimizer", "fp32-adapter", "restore-planned-rows"}
+)
+UNCHANGED = frozenset({"go-back", "restore-batches"})
+WEIGHTS_ARE_WELL = frozenset({"evaluation-repeats", "loss-is-the-targets"})
+"""Broken without harm to the weights: an evaluation is wrong, or a factor that AdamW and the clip take out again. It is
+told, and the run goes on."""
 LEARNING_RATE = frozenset({"lower-learning-rate", "raise-learning-rate"})
 
 
@@ -396,7 +401,7 @@ def _has_bf16(loop: Loop) -> bool:
 
 def _cannot_learn(incident: Incident) -> bool:
     """The steps do not do what was planned, and going back did not change that."""
-    return any(violation.invariant != "evaluation-repeats" for violation in incident.violations)
+    return any(violation.invariant not in WEIGHTS_ARE_WELL for violation in incident.violations)
 
 
 def _is_better(before: Sequence[float], after: Sequence[float]) -> bool:

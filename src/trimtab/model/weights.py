@@ -18,7 +18,7 @@ ADAPTER_FILE = "adapter_model.safetensors"
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that learn, by the name under which they are saved."""
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not _has_adapter(model):
+    if not has_adapter(model):
         return learning
     from peft import get_peft_model_state_dict
 
@@ -51,7 +51,7 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def save_weights(model: nn.Module, saved: dict[str, torch.Tensor], folder: Path, tokenizer: Any | None) -> None:
     """Write `saved` so that PEFT (an adapter) or transformers (a full model) loads the folder."""
-    if _has_adapter(model):
+    if has_adapter(model):
         config = copy.deepcopy(cast(Any, model).peft_config["default"])
         config.inference_mode = True
         config.save_pretrained(folder)
@@ -82,7 +82,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 def read_weights(model: nn.Module, folder: Path) -> dict[str, torch.Tensor]:
     """The saved tensors by name, as `weights` names them."""
-    if _has_adapter(model):
+    if has_adapter(model):
         return dict(load_file(folder / ADAPTER_FILE))
     # transformers may store a model's tensors under other names than its modules have (fused experts): let it read
     # what it wrote.
@@ -95,7 +95,7 @@ def weights_bytes(model: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
-def _has_adapter(model: nn.Module) -> bool:
+def has_adapter(model: nn.Module) -> bool:
     return hasattr(model, "peft_config")
 
 

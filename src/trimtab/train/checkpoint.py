@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from trimtab.errors import ResumeError
-from trimtab.model.weights import assign, gathered, load_weights, save_weights, weights, weights_bytes
+from trimtab.model.weights import (
+    assign,
+    gathered,
+    has_adapter,
+    load_weights,
+    save_weights,
+    trained_parameters,
+    weights,
+    weights_bytes,
+)
 from trimtab.records import RunDir
 from trimtab.records.whole_folder import about, faults, link_or_copy, write_folder
 from trimtab.train.learner import Learner
@@ -46,6 +56,24 @@ class Keeper:
 
     def keep_final(self, state: RunState, step: int) -> None:
         self._keep(self.run_dir.final, step, state.best_eval_loss if step == state.best_step else None)
+
+    def unlike_final(self) -> str:
+        """How `final/` differs from what learns here; "" where it holds just that. The main process calls it, on
+        weights that no other holds a part of. Tensors of a whole model may have other names in its file (fused
+        experts): of it only those that are found are compared."""
+        found: dict[str, torch.Tensor] = {}
+        for file in sorted(self.run_dir.final.glob("*.safetensors")):
+            found |= load_file(file)
+        wanted = trained_parameters(self.model)
+        missing = [name for name in wanted if name not in found]
+        if missing and has_adapter(self.model):
+            return f"{len(missing)} of {len(wanted)} trained tensors are not in its file ({missing[0]} first)"
+        other = [n for n, p in wanted.items() if n in found and not same_bits(found[n], p.detach().cpu())]
+        return (
+            f"{len(other)} of {len(wanted)} tensors in its file are others than trained ({other[0]} first)"
+            if other
+            else ""
+        )
 
     def _keep(self, path: Path, step: int | None, eval_loss: float | None) -> None:
         saved = weights(self.model)
@@ -173,3 +201,8 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any])
                 value = part
             state[index][name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """NaN equals NaN."""
+    return one.dtype == other.dtype and torch.equal(one.nan_to_num(nan=0.5), other.nan_to_num(nan=0.5))

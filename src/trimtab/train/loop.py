@@ -246,6 +246,8 @@ class Loop:
             f"the same effective batch: {reason}",
             {"per_device_train_batch_size": after, "gradient_accumulation_steps": math.ceil(share / after)},
         )
+        if self.watch is not None:
+            self.watch.halved(self, reason, before, after)
 
     def _investigated(self, answers: Sequence[Intervention]) -> list[Intervention]:
         """The answers, with the guard's instead of what asks for it; all processes ask theirs together."""

@@ -100,6 +100,9 @@ class Watch(Protocol):
     def went_back(self, loop: Loop) -> None:
         """The loop did what `Rewind` asked for."""
 
+    def halved(self, loop: Loop, reason: str, before: int, after: int) -> None:
+        """The loop halved its micro batch, because memory ran out or nearly did."""
+
 
 class Observer(Protocol):
     """Watches raw records. An observer changes a run only through what it answers (law 6); None is CONTINUE."""

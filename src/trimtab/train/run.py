@@ -14,8 +14,11 @@ from torch import nn
 from trimtab.config import RunConfig, TrainingConfig, dump_yaml, with_absolute_paths
 from trimtab.data.order import Order
 from trimtab.data.prepare import PreparedData
+from trimtab.diagnose.case import Case
+from trimtab.diagnose.engine import diagnose
 from trimtab.diagnose.of_records import verdict_of
 from trimtab.diagnose.readers import read
+from trimtab.diagnose.trace import Trace
 from trimtab.model.core import causal_lm
 from trimtab.model.fit import fit
 from trimtab.model.load import pad_id, weights_identity
@@ -23,7 +26,7 @@ from trimtab.model.target_loss import TargetLoss
 from trimtab.model.weights import load_weights, trained_parameters
 from trimtab.plan.schedule import schedule
 from trimtab.records import CheckReport, Comparison, Plan, RunDir, RunEvent, Status, Verdict
-from trimtab.records.diagnosis import CauseFound
+from trimtab.records.diagnosis import CauseFound, Diagnosis, Violation
 from trimtab.records.run_dir import RUN_FORMAT
 from trimtab.train.checkpoint import Checkpoint, Keeper
 from trimtab.train.feed import Feed
@@ -261,6 +264,9 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
             step = keeper.load_best()
             assert step == state.best_step, f"best/ is of step {step}, the best evaluation was at {state.best_step}"
         keeper.keep_final(state, step)
+        if lost := run.processes.by_main(lambda: _unlike_final(loop)):
+            state.diagnoses.append(lost)
+            ending = Ending(lost.sentence, is_failure=True)
     status, reason = run.processes.by_main(lambda: _judge(run, ending, state))
     if status is Status.HEALTHY and any(repair.kept for repair in state.repairs):
         status = Status.REPAIRED
@@ -313,6 +319,18 @@ def _ends_with_best(run: Run, ending: Ending, state: RunState) -> bool:
     """As asked; or the guard found that the last weights are not the ones to keep."""
     stopped = ending.by_guard and ending.is_failure
     return run.config.training.load_best_model_at_end or stopped or state.changes.ends_with_best
+
+
+def _unlike_final(loop: Loop) -> Diagnosis | None:
+    """What is wrong with the weights that were just saved."""
+    if any(hasattr(p, "full_tensor") for p in loop.stepper.model.parameters()):
+        return None  # no process holds them whole
+    fault = loop.keeper.unlike_final()
+    if not fault:
+        return None
+    step = loop.state.global_step
+    broken = Violation(invariant="saved-as-trained", step=step, sentence=f"{loop.run_dir.final.name}/: {fault}")
+    return diagnose(Case(step=step, trace=Trace(source="run folder"), violations=(broken,)))
 
 
 def _causes(state: RunState) -> tuple[CauseFound, ...]:

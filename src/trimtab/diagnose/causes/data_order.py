@@ -41,7 +41,7 @@ class DataOrder(Cause):
     told_apart: ClassVar[Mapping[str, str]] = {
         "bad-example": "the loss follows the order over many steps, not one row",
         "lr-too-high": "what the rows are explains the loss: the weights do not",
-        "resume-state-lost": "it is so without a resume",
+        "resume-state-lost": "it is so without a resume, and these are the rows of no step of the plan",
     }
     remedies: ClassVar[tuple[Remedy, ...]] = (
         RESTORE_PLANNED_ROWS,
@@ -53,6 +53,7 @@ class DataOrder(Cause):
             if (
                 violation.invariant == "rows"
                 and violation.detail.get("what", "rows") == "rows"
+                and violation.detail.get("of_step") is None
                 and not case.trace.restarts
             ):
                 return self.proven(EXACT, violation.sentence, step=violation.step)

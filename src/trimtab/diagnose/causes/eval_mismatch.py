@@ -22,7 +22,8 @@ class EvalMismatch(Cause):
         An evaluation that is noisy or off by a constant.
 
     What proves it:
-        Two evaluations of the same weights differ, and training steps repeat exactly.
+        Two evaluations of the same weights differ, and training steps repeat exactly; or an evaluation's loss is not
+        the cross-entropy of its targets.
 
     Source:
         huggingface/peft#2438; karpathy/nanoGPT#240; huggingface/trl#1907; axolotl#3465; measured: 3.30 and 3.27 with
@@ -32,7 +33,7 @@ class EvalMismatch(Cause):
     name: ClassVar[str] = "eval-mismatch"
     layer: ClassVar[Layer] = "check"
     probes: ClassVar[tuple[str, ...]] = ("evaluation", "rerun")
-    invariants: ClassVar[tuple[str, ...]] = ("evaluation-repeats",)
+    invariants: ClassVar[tuple[str, ...]] = ("evaluation-repeats", "loss-is-the-targets")
     shows_as: ClassVar[Mapping[str, float]] = {
         "train-eval-gap-growing": 0.1,
     }
@@ -43,6 +44,9 @@ class EvalMismatch(Cause):
     remedies: ClassVar[tuple[Remedy, ...]] = (EVAL_MODE,)
 
     def prove(self, case: Case) -> Weight | None:
+        offset = case.broke("loss-is-the-targets")
+        if offset is not None and offset.detail.get("what") == "evaluated":
+            return self.proven(EXACT, offset.sentence, step=offset.step)
         broken = case.broke("evaluation-repeats")
         leaves = ("nondeterministic-or-hardware",)
         if broken is not None:
@@ -56,6 +60,6 @@ class EvalMismatch(Cause):
         return self.proven(EXACT, said, leaves=leaves)
 
     def refuted(self, case: Case) -> str | None:
-        if said_yes(case, "evaluation", "identical") and case.broke("evaluation-repeats") is None:
+        if said_yes(case, "evaluation", "identical") and case.broke(*self.invariants) is None:
             return "two evaluations of the same weights are equal"
         return None

@@ -29,6 +29,7 @@ class LossScalingWrong(Cause):
 
     name: ClassVar[str] = "loss-scaling-wrong"
     layer: ClassVar[Layer] = "probe"
+    invariants: ClassVar[tuple[str, ...]] = ("loss-is-the-targets",)
     probes: ClassVar[tuple[str, ...]] = ("equality",)
     shows_as: ClassVar[Mapping[str, float]] = {
         "divergence": 0.1,
@@ -42,6 +43,9 @@ class LossScalingWrong(Cause):
     remedies: ClassVar[tuple[Remedy, ...]] = (FIX_DIVISOR,)
 
     def prove(self, case: Case) -> Weight | None:
+        broken = case.broke("loss-is-the-targets")
+        if broken is not None and broken.detail.get("what") == "trained":
+            return self.proven(EXACT, broken.sentence, step=broken.step)
         for what in ("loss", "norm"):
             ratio = number(case, "equality", f"accumulation_{what}_ratio")
             if ratio is not None and abs(ratio - 1.0) > unequal_from(case) and not said_yes(case, "equality", "holds"):

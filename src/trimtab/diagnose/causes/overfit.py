@@ -107,12 +107,16 @@ class Overfit(Cause):
     )
 
     def prove(self, case: Case) -> Weight | None:
+        proof = self._proof(case)
+        if proof is not None and proof.confidence > SECOND and _rows_are_spoiled(case):
+            return Weight(SECOND, proof.evidence)
+        return proof
+
+    def _proof(self, case: Case) -> Weight | None:
         evidence = [seen.sentence for seen in case.sightings if seen.symptom == "eval-rising"]
         pairs = number(case, "dependence", "z")
         if pairs is not None and pairs < NO_GAP:  # what cannot be learnt can only be learnt by heart: not the cause
             return Weight(SUSPECTED_AT_MOST, tuple(evidence)) if evidence else None
-        if evidence and _rows_are_spoiled(case):
-            return Weight(SECOND, tuple(evidence))
         fell = _training_fell(case)
         leaves = () if fell else ("lr-too-high",)
         trained, held_out = _last(case.trace.loss, 16), _last(case.trace.eval_loss, 1)

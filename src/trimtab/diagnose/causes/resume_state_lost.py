@@ -38,7 +38,7 @@ class ResumeStateLost(Cause):
         "spike": 0.05,
     }
     told_apart: ClassVar[Mapping[str, str]] = {
-        "data-order": "the order changed with the resume: before it the rows were the plan's",
+        "data-order": "the rows are those of another step of the plan, or were the plan's before the resume",
         "schedule-wrong": "what differs is where the run went on, not the plan's curve",
     }
     remedies: ClassVar[tuple[Remedy, ...]] = (
@@ -51,6 +51,9 @@ class ResumeStateLost(Cause):
         if lost := _lost_adapter(case):
             said = f"{lost.detail['zero']} tensors of the adapter are zero again, as at the start"
             return self.proven(EXACT, said, step=lost.step)
+        if back := _lost_place(case):
+            said = f"step {back.step} was made of the rows of step {back.detail['of_step']}"
+            return self.proven(EXACT, said, step=back.step)
         if not case.trace.restarts:
             return None
         for broken in case.violations:
@@ -61,7 +64,15 @@ class ResumeStateLost(Cause):
         return None
 
     def refuted(self, case: Case) -> str | None:
-        return None if case.trace.restarts or _lost_adapter(case) else "the run was not resumed"
+        if case.trace.restarts or _lost_adapter(case) or _lost_place(case):
+            return None
+        return "the run was not resumed"
+
+
+def _lost_place(case: Case) -> Violation | None:
+    """The rows of another of the plan's steps: the order is right, and its place in it is not."""
+    broken = case.broke("rows")
+    return broken if broken is not None and broken.detail.get("of_step") is not None else None
 
 
 def _lost_adapter(case: Case) -> Violation | None:

@@ -26,3 +26,8 @@ def test_it_fires() -> None:
 def test_it_is_silent_on_its_nearest_look_alike() -> None:
     named = [cause.rule for cause in SILENT.diagnosed().causes if cause.confidence >= 0.8]
     assert "eval-mismatch" not in named
+
+
+def test_the_exact_fact_is_proof_enough() -> None:
+    seen = incident(violation("loss-is-the-targets", 3, what="evaluated"))
+    assert Scene(seen, measured()).diagnosed().causes[0].rule == "eval-mismatch"

@@ -27,3 +27,8 @@ def test_it_fires() -> None:
 def test_it_is_silent_on_its_nearest_look_alike() -> None:
     named = [cause.rule for cause in SILENT.diagnosed().causes if cause.confidence >= 0.8]
     assert "save-load-merge-mismatch" not in named
+
+
+def test_the_exact_fact_is_proof_enough() -> None:
+    seen = incident(violation("saved-as-trained", 3))
+    assert Scene(seen, measured()).diagnosed().causes[0].rule == "save-load-merge-mismatch"

@@ -1,0 +1,120 @@
+"""The loss that is trained on, and the one that is evaluated, are the cross-entropy of the targets: worked out a second
+time, on two examples of a few tokens.
+
+A wrong divisor hides: AdamW and the clip make the same update of a gradient that is eight times too large, and an
+evaluation that is off by a factor falls like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from trimtab.data.collate import Batch, collate
+from trimtab.guard.isolation import EVERY, EXPERTS_ROUNDING, Tiny
+from trimtab.model.core import causal_lm, hidden_states
+from trimtab.records.diagnosis import Violation
+from trimtab.train.evaluate import summed_losses
+from trimtab.train.feed import Feed
+from trimtab.train.step import Stepper
+from trimtab.train.telemetry import Aside
+
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""Relative; the same sums in another order. Faults are factors: the smallest known is 1.1 (docs/log.md)."""
+HALF_ROUNDING = 2e-2
+
+
+class OwnLoss:
+    """Looks without making the device wait: what a look measured is read at the next step. Sharded models (FSDP) are
+    not looked at: their parts cannot be called by themselves."""
+
+    def __init__(self, model: nn.Module, feed: Feed, vocabulary: int, *, is_sparse: bool) -> None:
+        self._feed, self._vocabulary, self._is_sparse = feed, vocabulary, is_sparse
+        self._is_sharded = any(hasattr(p, "full_tensor") for p in model.parameters())
+        self._drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()) or any(
+            bool(getattr(module, "attention_dropout", 0.0)) for module in model.modules()
+        )
+        self._waiting: tuple[int, Aside] | None = None
+
+    def at_start(self, stepper: Stepper, step: int) -> list[Violation]:
+        self._look(stepper, step)
+        return self._read(stepper)
+
+    def after_step(self, stepper: Stepper, step: int) -> list[Violation]:
+        """What the look before this one saw; and a new one every few steps. `step` counts updates done."""
+        found = self._read(stepper)
+        if step % EVERY == 0:
+            self._look(stepper, step)
+        return found
+
+    def forget(self) -> None:
+        self._waiting = None
+
+    def _look(self, stepper: Stepper, step: int) -> None:
+        if self._is_sharded:
+            return
+        batch = self._batch()
+        sums, _ = summed_losses(stepper.model, [batch], stepper.precision)
+        three = torch.stack([self._truth(stepper, batch), self._trained(stepper, batch), sums[0, 0]])
+        self._waiting = step, Aside(three, self._feed.device)
+
+    def _read(self, stepper: Stepper) -> list[Violation]:
+        if self._waiting is None:
+            return []
+        (step, aside), self._waiting = self._waiting, None
+        truth, trained, evaluated = aside.read().tolist()
+        rounding = EXPERTS_ROUNDING if self._is_sparse else ROUNDING.get(stepper.precision.compute, HALF_ROUNDING)
+        off = {"trained": abs(trained - truth), "evaluated": abs(evaluated - truth)}
+        what = next((what for what, by in off.items() if by > rounding * max(1.0, abs(truth))), None)
+        if what is None or not self._repeats(stepper, rounding):
+            return []
+        seen = {"trained": trained, "evaluated": evaluated}[what]
+        said = "is trained on" if what == "trained" else "an evaluation measures"
+        return [
+            Violation(
+                invariant="loss-is-the-targets",
+                step=step,
+                sentence=f"the loss that {said} is {seen / truth:.3g} times the cross-entropy of the same targets",
+                detail={"what": what, "seen": seen, "truth": truth},
+            )
+        ]
+
+    def _batch(self) -> Batch:
+        feed = self._feed
+        return collate(Tiny().examples(self._vocabulary), feed.layout, pad_id=feed.pad_id).to(feed.device)
+
+    def _repeats(self, stepper: Stepper, rounding: float) -> bool:
+        """Else it is the forward that does not, which is another fault."""
+        batch = self._batch()
+        first, *again = (float(self._truth(stepper, batch)) for _ in range(3))
+        return all(abs(one - first) <= rounding * max(1.0, abs(first)) for one in again)
+
+    def _truth(self, stepper: Stepper, batch: Batch) -> torch.Tensor:
+        """By the model's own head, all logits at once."""
+        wrapped = _unwrapped(stepper)
+        training = wrapped.training
+        wrapped.eval()
+        with torch.no_grad(), stepper.precision.autocast():
+            hidden_ND = hidden_states(causal_lm(wrapped.model), batch).flatten(0, 1)[batch.target_positions_N]
+            logits_NV = wrapped.head(hidden_ND)
+        wrapped.train(training)
+        wide = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+        return functional.cross_entropy(wide, batch.target_ids_N, reduction="sum")
+
+    def _trained(self, stepper: Stepper, batch: Batch) -> torch.Tensor:
+        """As a step computes it, with its graph, which is dropped; in evaluation mode where there is dropout."""
+        wrapped = _unwrapped(stepper)
+        training = wrapped.training
+        wrapped.train(not self._drops)
+        with torch.enable_grad(), stepper.precision.autocast():
+            loss: torch.Tensor = wrapped(batch)[0].detach()
+        wrapped.train(training)
+        return loss
+
+
+def _unwrapped(stepper: Stepper) -> Any:
+    """The TargetLoss within: DDP waits for a backward after each forward that has a graph."""
+    return getattr(stepper.model, "module", stepper.model)
