@@ -111,3 +111,61 @@ def test_attention_that_sees_ahead_stops_the_run(world: TinyWorld, tmp_path: Pat
     assert result.exit_status == 3
     assert result.verdict.causes[0].rule == "kernel-or-mask-fault"
     assert result.verdict.causes[0].step <= 18
+
+
+def test_a_lost_place_in_the_data_is_found_again(world: TinyWorld, tmp_path: Path) -> None:
+    def replay(loop: Any) -> None:
+        right = loop.order
+
+        class Replayed(type(right)):  # type: ignore[misc]
+            def rows(self, step: int) -> Any:
+                return right.rows(step % 3)
+
+        loop.order = Replayed(**vars(right))
+
+    train(config(world, tmp_path / "clean"))
+    with sabotage.at_step(12, replay):
+        verdict = train(config(world, tmp_path / "harmed")).verdict
+    assert verdict.status is Status.REPAIRED, verdict.reason
+    assert verdict.causes[0].rule == "resume-state-lost"
+    clean, repaired = tensors(tmp_path / "clean" / "final"), tensors(tmp_path / "harmed" / "final")
+    assert all(clean[name].equal(repaired[name]) for name in clean)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda saved: {name.replace("lora_B", "lora_B.inner"): p for name, p in saved.items()}, "are not in its file"),
+        (lambda saved: {name: p * 0.0 for name, p in saved.items()}, "are others than trained"),
+    ],
+)
+def test_weights_that_are_saved_as_others_fail_the_run(
+    world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, said: str
+) -> None:
+    from trimtab.train import checkpoint
+
+    whole = checkpoint.save_weights
+    monkeypatch.setattr(
+        checkpoint, "save_weights", lambda model, saved, *rest, **options: whole(model, change(saved), *rest, **options)
+    )
+    made = config(world, tmp_path / "run", load_best_model_at_end=False)
+    result = train(made)
+    assert result.verdict.status is Status.FAILED
+    assert said in result.verdict.reason
+    assert result.verdict.causes[0].rule == "save-load-merge-mismatch"
+
+
+def test_a_damage_that_every_example_overlooks_is_gone_back_behind(world: TinyWorld, tmp_path: Path) -> None:
+    """The newest state looks good, for its weights are; its second moments are not."""
+
+    def spoil(loop: Any) -> None:
+        for entry in loop.stepper.learners[0].optimizer.state.values():
+            entry["exp_avg_sq"].fill_(float("nan"))
+
+    train(config(world, tmp_path / "clean"))
+    with sabotage.at_step(15, spoil):
+        verdict = train(config(world, tmp_path / "harmed")).verdict
+    assert verdict.status is Status.REPAIRED, verdict.reason
+    assert verdict.causes[0].rule in ("nondeterministic-or-hardware", "optimizer-state-fault")
+    clean, repaired = tensors(tmp_path / "clean" / "final"), tensors(tmp_path / "harmed" / "final")
+    assert all(clean[name].equal(repaired[name]) for name in clean)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from trimtab.data.store import Example
@@ -91,6 +92,12 @@ def fingerprint(examples: Sequence[Example]) -> int:
         predicting.append(example.input_ids[at - 1].astype(np.int64))
     ids_N = np.concatenate(targets) + _APART * np.concatenate(predicting)
     return int((np.arange(1, len(ids_N) + 1) % _ORDERS * ids_N).sum() % FINGERPRINTS)
+
+
+def targets_of(example: Example) -> NDArray[np.int64]:
+    """The token ids that a batch of this example predicts, in order."""
+    ids: NDArray[np.int64] = example.input_ids[_predictable(example)].astype(np.int64)
+    return ids
 
 
 def collate(examples: Sequence[Example], layout: Layout, *, pad_id: int = 0) -> Batch:

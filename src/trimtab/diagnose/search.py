@@ -49,6 +49,13 @@ def search(case: Case) -> Search | None:
     )
 
 
+def lost_at_every_rate(case: Case) -> float | None:
+    """The lowest factor that was tried, where not one of them kept a finite loss."""
+    factors = numbers(case, "learning-rate-search", "factors")
+    changes = numbers(case, "learning-rate-search", "changes")
+    return min(factors) if factors and not any(map(math.isfinite, changes)) else None
+
+
 def _is_better(one: tuple[float, float], other: tuple[float, float]) -> bool:
     if not math.isfinite(other[0]):
         return True

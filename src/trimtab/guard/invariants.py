@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from trimtab.data.collate import FINGERPRINTS, Batch, fingerprint
-from trimtab.data.order import Order, Rows, micro_batches, permutation
+from trimtab.data.collate import FINGERPRINTS, Batch, fingerprint, targets_of
+from trimtab.data.order import Order, Rows, micro_batches
 from trimtab.guard.isolation import Isolation
 from trimtab.guard.own_loss import OwnLoss
 from trimtab.plan.schedule import schedule
@@ -60,7 +60,7 @@ class Invariants:
     def __init__(self, loop: Loop) -> None:
         learner = loop.stepper.learners[0]
         self._plan, self._learner = loop.plan, learner
-        self._order = loop.order.examples, loop.order.effective_batch_size, loop.order.steps_per_epoch, loop.order.seed
+        self._order = Order(**vars(loop.order))
         self._schedule = schedule(
             loop.plan.lr_scheduler_type.value,
             warmup_steps=loop.plan.warmup_steps.value,
@@ -75,6 +75,8 @@ class Invariants:
         self._is_sparse = _is_sparse(model)
         self._loop = loop
         self._expected: dict[int, int] = {}
+        self._fed_lately: tuple[int, Sequence[Batch], Rows] = (0, (), np.zeros(0, dtype=np.int64))
+        """Of the last step whose content is compared: its number (from 1), batches and rows."""
         self._since = loop.state.global_step
         self._usual_without: int | None = None
         self._overflows = 0
@@ -161,7 +163,7 @@ class Invariants:
         return rate
 
     def _fed(self, loop: Loop, rows: Rows, batches: Sequence[Batch], done: int) -> Iterator[Violation]:
-        planned = self._planned_rows(done)
+        planned = self._order.rows(done)
         left_out = loop.state.changes.left_out
         planned = planned[~np.isin(planned, left_out)] if left_out else planned
         if len(rows) != len(planned) or not (rows == planned).all():
@@ -202,17 +204,12 @@ class Invariants:
         if done - self._since < CONTENT_FIRST or done % CONTENT_EVERY == 0:
             marks = [fingerprint([loop.train.example(int(row)) for row in part]) for part in shares if len(part)]
             self._expected[done + 1] = sum(marks) % FINGERPRINTS
-
-    def _planned_rows(self, done: int) -> Rows:
-        """Worked out afresh, as `planned_rate`: an order that is not shuffled shows."""
-        examples, batch, steps_per_epoch, seed = self._order
-        start = done % steps_per_epoch * batch
-        return permutation(examples, seed, done // steps_per_epoch)[start : start + batch]
+            self._fed_lately = done + 1, batches, planned
 
     def _step_of(self, rows: Rows, loop: Loop) -> int | None:
         """The step (from 1) of which these are the planned rows; None where they are of none."""
         for done in range(min(loop.plan.total_steps.value, STEPS_LOOKED_THROUGH)):
-            planned = self._planned_rows(done)
+            planned = self._order.rows(done)
             if len(planned) == len(rows) and (planned == rows).all():
                 return done + 1
         return None
@@ -256,12 +253,24 @@ class Invariants:
         yield from self._movement(record, measured)
         expected = self._expected.pop(record.step, None)
         if expected is not None and expected != measured.fed:
+            is_shifted = self._has_the_planned_targets(record.step)
+            how = "the right targets, at other places" if is_shifted else "other targets, or at other places"
             yield Violation(
                 invariant="rows",
                 step=record.step,
-                sentence="what the step predicted is not what its rows say: other targets, or at other places",
-                detail={"what": "content"},
+                sentence=f"what the step predicted is not what its rows say: {how}",
+                detail={"what": "shifted" if is_shifted else "content"},
             )
+
+    def _has_the_planned_targets(self, step: int) -> bool:
+        """Whether the step was to predict the tokens that its rows say, in their order. (Of one process; the device is
+        waited for: the run is broken.)"""
+        at, batches, rows = self._fed_lately
+        if at != step or self._loop.stepper.processes.count > 1:
+            return False
+        planned = [targets_of(self._loop.train.example(int(row))) for row in rows]
+        seen = [batch.target_ids_N.cpu().numpy() for batch in batches]
+        return bool(np.array_equal(np.concatenate(planned), np.concatenate(seen)))
 
     def _gradients(self, record: StepRecord, measured: Measured) -> Iterator[Violation]:
         if record.grad_norm == 0.0 and record.loss != 0.0:
@@ -331,8 +340,7 @@ class Invariants:
     def restore(self, loop: Loop) -> None:
         """Make the wiring what it was when the run began: what is trained, in which dtype, by a new optimizer at the
         planned learning rate, on the planned rows."""
-        examples, batch, steps_per_epoch, seed = self._order
-        loop.order = Order(examples, batch, steps_per_epoch, seed)
+        loop.order = Order(**vars(self._order))
         learner = loop.stepper.learners[0]
         for _, parameter, trains in self._flags:
             parameter.requires_grad_(trains)

@@ -57,8 +57,11 @@ class OwnLoss:
         if self._is_sharded:
             return
         batch = self._batch()
-        sums, _ = summed_losses(stepper.model, [batch], stepper.precision)
-        three = torch.stack([self._truth(stepper, batch), self._trained(stepper, batch), sums[0, 0]])
+        try:
+            sums, _ = summed_losses(stepper.model, [batch], stepper.precision)
+            three = torch.stack([self._truth(stepper, batch), self._trained(stepper, batch), sums[0, 0]])
+        except torch.OutOfMemoryError:  # what is short of memory is the loop's to mend
+            return
         self._waiting = step, Aside(three, self._feed.device)
 
     def _read(self, stepper: Stepper) -> list[Violation]:

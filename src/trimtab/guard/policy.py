@@ -224,6 +224,8 @@ class Policy:
         if name in REWIRES:
             return self._back(loop, incident, found.rule, name, changes, {}, restore=restore)
         if name in UNCHANGED:
+            if attempts and not incident.goes_further_back():
+                return None
             return self._back(loop, incident, found.rule, name, changes, {}, restore=None)
         made = _change(loop, incident, name, attempts)
         if made is None:

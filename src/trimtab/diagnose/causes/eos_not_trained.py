@@ -45,7 +45,7 @@ class EosNotTrained(Cause):
 
     def prove(self, case: Case) -> Weight | None:
         share = number(case, "labels", "ends_trained")
-        if share is None or not share < MOST:
+        if share is None or not share < MOST or case.broke("targets") is not None:  # without targets none can end
             return None
         said = f"{share:.0%} of the rows have a token that ends a turn as their last target"
         return self.proven(MEASURED, said, step=0) if share <= FEW else Weight(WARNED, (said,), step=0)

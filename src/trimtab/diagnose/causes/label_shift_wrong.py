@@ -54,13 +54,16 @@ class LabelShiftWrong(Cause):
             measured = ", ".join(f"{loss:.2f}" for loss in losses)
             said = f"the base's loss is smallest {at:.0f} tokens on, not 1 (at 0, 1, 2: {measured})"
             return self.proven(EXACT, said, step=0)
+        for broken in case.violations:
+            if broken.invariant == "rows" and broken.detail.get("what") == "shifted":
+                return self.proven(EXACT, broken.sentence, step=broken.step)
         if any(v.invariant == "rows" and v.detail.get("what") == "content" for v in case.violations):
             return Weight(WARNED, ("the batch has other targets than its rows, or at other places",))
         return None
 
     def refuted(self, case: Case) -> str | None:
         base = number(case, "shift", "argmin_base")
-        is_torn = any(violation.detail.get("what") == "content" for violation in case.violations)
+        is_torn = any(violation.detail.get("what") in ("content", "shifted") for violation in case.violations)
         if base == 1 and not is_torn:
             return "the loss is smallest for the very next token, as it should be"
         return None

@@ -18,7 +18,7 @@ from trimtab.diagnose.cause import (
 )
 from trimtab.diagnose.remedies import CLIP_GRADIENTS, LENGTHEN_WARMUP, LOWER_LEARNING_RATE
 from trimtab.diagnose.remedy import Remedy
-from trimtab.diagnose.search import search
+from trimtab.diagnose.search import lost_at_every_rate, search
 
 
 class LrTooHigh(Cause):
@@ -90,6 +90,9 @@ class LrTooHigh(Cause):
     def refuted(self, case: Case) -> str | None:
         if case.broke("learning-rate") is not None:
             return "the rate that was applied is not the one that was asked for"
+        lowest = lost_at_every_rate(case)
+        if lowest is not None and lowest < 1:
+            return f"the loss is lost at {lowest:g} times the run's rate as well"
         found = search(case)
         if found is not None and not found.lower_is_better and math.isfinite(found.change_at_1):
             return f"no smaller rate does better: {found.change_at_1:+.3f} at the run's own"

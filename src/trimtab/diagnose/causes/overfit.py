@@ -107,7 +107,7 @@ class Overfit(Cause):
     )
 
     def prove(self, case: Case) -> Weight | None:
-        proof = self._proof(case)
+        proof = self._proof(case) if not case.violations else None
         if proof is not None and proof.confidence > SECOND and _rows_are_spoiled(case):
             return Weight(SECOND, proof.evidence)
         return proof
@@ -151,6 +151,8 @@ class Overfit(Cause):
         return (min(suspected, SECOND) if _rows_are_spoiled(case) else suspected), seen
 
     def refuted(self, case: Case) -> str | None:
+        if case.violations:
+            return f"an exact invariant is broken, which learning by heart does not: {case.violations[0].invariant}"
         p, now, good = (number(case, "held-out", key) for key in ("worse_than_good_p", "now", "good"))
         if p is not None and now is not None and good is not None and p > 0.5 and not case.saw("eval-rising"):
             return f"held-out loss is {now:.3f}, at the last good state {good:.3f}: it has not risen"
