@@ -122,7 +122,7 @@ def _train(config: Path, plan: Plan, observers: Sequence[Any]) -> dict[str, Any]
     except Blocked as error:
         return {"exit": 1, "refused": True, "error": str(error)[:500]}
     except TrimtabError as error:
-        return {"exit": 2, "refused": True, "error": f"{type(error).__name__}: {error}"[:500]}
+        return {"exit": 2, "refused": True, "error": f"{type(error).__name__}: {error}"[:2000]}
     except TookTooLong:
         return {"exit": 124, "error": "cut off by the harness"}
     except Exception as error:  # a crash of the program is an outcome, and a bad one

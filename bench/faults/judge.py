@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -214,6 +215,7 @@ def read(folder: Path) -> Said:
     reported = [cause for cause in verdict.get("causes", []) if cause]
     ranked = [str(cause.get("rule", "")) for cause in reported]
     ranked += [f["cause"] for f in told if f.get("cause")]
+    ranked += re.findall(r"trimtab explain ([a-z0-9-]+)", str(about.get("error", "")))
     diagnosis = verdict.get("diagnosis") or {}
     repairs = tuple(verdict.get("repairs", []))
     return Said(

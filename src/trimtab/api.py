@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.config import LoadedConfig, load_config
-from trimtab.errors import DataError, Interrupted, TrimtabError
+from trimtab.errors import Interrupted, TrimtabError
 from trimtab.records import CheckReport, Device, Plan, RunDir, Status, Verdict
 
 if TYPE_CHECKING:
@@ -137,10 +137,6 @@ def train(
             before = None if checkpoint is None else checkpoint.state
             with Progress(shown, run.plan, before=before) as progress:
                 verdict = train_run(run, checkpoint, [progress, *observers], notify, watch)
-    except DataError as error:
-        if processes.is_main:
-            preflight.keep_refusal(error, run_dir)
-        raise
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted outside the training loop; what {run_dir.path} held before is whole (go on with --resume)"

@@ -57,7 +57,7 @@ class DataError(UserError):
     def __init__(self, message: str, *, cause: str = "") -> None:
         """`cause` is the id of the fault that it shows (diagnose/causes), where it shows one."""
         self.cause = cause
-        super().__init__(message)
+        super().__init__(f"{message}\nWhat it is and what to do: trimtab explain {cause}" if cause else message)
 
 
 class ModelError(UserError):

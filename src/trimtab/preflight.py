@@ -18,15 +18,14 @@ from trimtab.checks.weights import why_not_here
 from trimtab.config import LoadedConfig, RunConfig
 from trimtab.data.prepare import PreparedData
 from trimtab.data.sizing import CHARACTERS_PER_TOKEN, rough_sizes
-from trimtab.diagnose.cause import EXACT
 from trimtab.diagnose.engine import causes_of
-from trimtab.errors import Blocked, DataError, ModelError, OutputError
+from trimtab.errors import Blocked, ModelError, OutputError
 from trimtab.model.device import describe, find_device
 from trimtab.model.load import has_tokenizer, longest_position
 from trimtab.model.well_known import well_known_config
 from trimtab.plan.gpus import find_gpu
 from trimtab.plan.planner import DataSize
-from trimtab.records import CauseFound, CheckReport, Device, Plan, RunDir, Status, Verdict
+from trimtab.records import CheckReport, Device, Plan, RunDir, Status, Verdict
 from trimtab.rehearsal.planning import rehearsed_plan, sizes
 from trimtab.rehearsal.shapes import Sizes
 from trimtab.train.assemble import data_size, load_model
@@ -182,19 +181,6 @@ def refuse_if_blocked(report: CheckReport, run_dir: RunDir) -> None:
     raise Blocked(
         f"the run is refused: {count} ({', '.join(blocking)}); nothing was started. {run_dir.check} has everything "
         f"that was looked at. Mend it, or let it pass by name: {' '.join(f'--accept {rule}' for rule in blocking)}"
-    )
-
-
-def keep_refusal(error: DataError, run_dir: RunDir) -> None:
-    """A verdict for a run whose data cannot be prepared, where that shows a cause; a run's folder is left alone."""
-    if not error.cause or run_dir.holds_a_run():
-        return
-    said = str(error).partition("\n")[0]
-    cause = CauseFound(rule=error.cause, confidence=EXACT, step=0, evidence=(said,))
-    _make(run_dir)
-    run_dir.write_json(
-        run_dir.verdict,
-        Verdict(status=Status.FAILED, reason=f"the data cannot be prepared: {said}", causes=(cause,)),
     )
 
 

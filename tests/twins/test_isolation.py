@@ -40,7 +40,9 @@ def seen(model: Any, fitted: Any, computing: Precision) -> list[Violation]:
     feed = Feed(fitted.layout, 0, CPU, 0, 1)
     sparse = _is_sparse(model)
     looks = Isolation(feed, VOCABULARY, is_sparse=sparse), OwnLoss(model, feed, VOCABULARY, is_sparse=sparse)
-    return [violation for look in looks for violation in look.at_start(stepper, 0)]
+    for look in looks:
+        look.look(stepper, 0)
+    return [violation for look in looks for violation in look.read(stepper)]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

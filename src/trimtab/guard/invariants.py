@@ -5,7 +5,10 @@ wait: what is not known on the host is read a step late.
 from __future__ import annotations
 
 import math
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +48,8 @@ gets no gradient."""
 CONTENT_EVERY = 10
 """Steps between two comparisons of what was fed with what is stored; the first ones are all compared."""
 CONTENT_FIRST = 5
+LOOK_EVERY, LOOK_SHARE = 10, 0.004
+"""Steps between two looks by tiny forwards; more, where they take a larger share of the time."""
 STEPS_LOOKED_THROUGH = 100_000
 """For the step that rows belong to, once they are not the planned ones: a second's work."""
 SAME_ON_A_GPU = 1e-2
@@ -83,14 +88,18 @@ class Invariants:
         self._moved = False
         self._rates = 0.0
         self._lost_in_a_row = 0
-        self._isolation = Isolation(loop.feed, loop.vocabulary, is_sparse=self._is_sparse)
-        self._own_loss = OwnLoss(model, loop.feed, loop.vocabulary, is_sparse=self._is_sparse)
+        self._looks = (
+            Isolation(loop.feed, loop.vocabulary, is_sparse=self._is_sparse),
+            OwnLoss(model, loop.feed, loop.vocabulary, is_sparse=self._is_sparse),
+        )
+        self._look_every, self._knows_cost = LOOK_EVERY, False
+        self._step_seconds: deque[float] = deque(maxlen=LOOK_EVERY)
 
     def at_start(self) -> Iterator[Violation]:
         """Before the first step: an adapter of which a part is frozen, a model that sees what it must not,
         a loss that is another."""
-        yield from self._isolation.at_start(self._loop.stepper, self._since)
-        yield from self._own_loss.at_start(self._loop.stepper, self._since)
+        self._look(self._since)
+        yield from self._seen()
         frozen = [name for name, _, trains in self._flags if not trains and ".lora_" in name]
         if frozen:
             yield Violation(
@@ -107,8 +116,24 @@ class Invariants:
         yield from self._wiring(learner, done)
         yield from self._rate(learner, loop, done)
         yield from self._fed(loop, rows, batches, done)
-        yield from self._isolation.after_step(loop.stepper, done + 1)
-        yield from self._own_loss.after_step(loop.stepper, done + 1)
+        yield from self._seen()
+        if (done + 1) % self._look_every == 0:
+            self._look(done + 1)
+
+    def _seen(self) -> Iterator[Violation]:
+        for look in self._looks:
+            yield from look.read(self._loop.stepper)
+
+    def _look(self, step: int) -> None:
+        """By tiny forwards. On a GPU launches limit them and not their tokens, so what they cost is measured, once."""
+        started = time.perf_counter()
+        for look in self._looks:
+            look.look(self._loop.stepper, step)
+        if self._step_seconds and not self._knows_cost:
+            self._knows_cost = True
+            seconds = time.perf_counter() - started
+            every = math.ceil(seconds / (LOOK_SHARE * median(self._step_seconds)))
+            self._look_every = self._loop.stepper.processes.from_main(max(LOOK_EVERY, every))
 
     def _wiring(self, learner: Learner, done: int) -> Iterator[Violation]:
         held = [p for group in learner.optimizer.param_groups for p in group["params"]]
@@ -231,6 +256,7 @@ class Invariants:
 
     def on_step(self, record: StepRecord, measured: Measured) -> Iterator[Violation]:
         """What the step's numbers say, a step late."""
+        self._step_seconds.append(record.seconds)
         uses_scaler = self._loop.stepper.scaler.is_enabled()  # a repair may have changed the precision
         self._lost_in_a_row = 0 if math.isfinite(record.loss) else self._lost_in_a_row + 1
         # fp16's scaler leaves the update of such a step out.
@@ -334,8 +360,8 @@ class Invariants:
         self._usual_without = None
         self._rates = 0.0
         self._lost_in_a_row = 0
-        self._isolation.forget()
-        self._own_loss.forget()
+        for look in self._looks:
+            look.forget()
 
     def restore(self, loop: Loop) -> None:
         """Make the wiring what it was when the run began: what is trained, in which dtype, by a new optimizer at the

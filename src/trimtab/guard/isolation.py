@@ -20,8 +20,6 @@ from trimtab.train.feed import Feed
 from trimtab.train.step import Stepper
 from trimtab.train.telemetry import Aside
 
-EVERY = 10
-"""Steps between two looks. One costs the forwards of 24 tokens: 0.3 % of a step of 240 tokens, divided by these."""
 BEFORE, SEEN, AHEAD = 6, 4, 2
 """Tokens of the example before; of the one that is predicted; of the latter's end, which no target may see."""
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -34,31 +32,22 @@ EXPERTS_ROUNDING = 2e-2
 
 
 class Isolation:
-    """Looks without making the device wait: what a look measured is read at the next step."""
+    """Looks without making the device wait: what a look measured is read later."""
 
     def __init__(self, feed: Feed, vocabulary: int, *, is_sparse: bool) -> None:
         self._feed, self._vocabulary, self._is_sparse = feed, vocabulary, is_sparse
         self._waiting: tuple[int, Aside] | None = None
 
-    def at_start(self, stepper: Stepper, step: int) -> list[Violation]:
-        self._look(stepper, step)
-        return self._read(stepper)
-
-    def after_step(self, stepper: Stepper, step: int) -> list[Violation]:
-        """What the look before this one saw; and a new one every few steps. `step` counts updates done."""
-        found = self._read(stepper)
-        if step % EVERY == 0:
-            self._look(stepper, step)
-        return found
-
     def forget(self) -> None:
         self._waiting = None
 
-    def _look(self, stepper: Stepper, step: int) -> None:
+    def look(self, stepper: Stepper, step: int) -> None:
+        """`step` counts updates done."""
         tried = [Tiny(), Tiny(before=1, ahead=1)]
         self._waiting = step, Aside(self._summed(stepper, tried), self._feed.device)
 
-    def _read(self, stepper: Stepper) -> list[Violation]:
+    def read(self, stepper: Stepper) -> list[Violation]:
+        """What the last look saw, once."""
         if self._waiting is None:
             return []
         (step, aside), self._waiting = self._waiting, None

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from trimtab.data.collate import Batch, collate
-from trimtab.guard.isolation import EVERY, EXPERTS_ROUNDING, Tiny
+from trimtab.guard.isolation import EXPERTS_ROUNDING, Tiny
 from trimtab.model.core import causal_lm, hidden_states
 from trimtab.records.diagnosis import Violation
 from trimtab.train.evaluate import summed_losses
@@ -28,7 +28,7 @@ HALF_ROUNDING = 2e-2
 
 
 class OwnLoss:
-    """Looks without making the device wait: what a look measured is read at the next step. Sharded models (FSDP) are
+    """Looks without making the device wait: what a look measured is read later. Sharded models (FSDP) are
     not looked at: their parts cannot be called by themselves."""
 
     def __init__(self, model: nn.Module, feed: Feed, vocabulary: int, *, is_sparse: bool) -> None:
@@ -39,21 +39,11 @@ class OwnLoss:
         )
         self._waiting: tuple[int, Aside] | None = None
 
-    def at_start(self, stepper: Stepper, step: int) -> list[Violation]:
-        self._look(stepper, step)
-        return self._read(stepper)
-
-    def after_step(self, stepper: Stepper, step: int) -> list[Violation]:
-        """What the look before this one saw; and a new one every few steps. `step` counts updates done."""
-        found = self._read(stepper)
-        if step % EVERY == 0:
-            self._look(stepper, step)
-        return found
-
     def forget(self) -> None:
         self._waiting = None
 
-    def _look(self, stepper: Stepper, step: int) -> None:
+    def look(self, stepper: Stepper, step: int) -> None:
+        """`step` counts updates done."""
         if self._is_sharded:
             return
         batch = self._batch()
@@ -64,7 +54,8 @@ class OwnLoss:
             return
         self._waiting = step, Aside(three, self._feed.device)
 
-    def _read(self, stepper: Stepper) -> list[Violation]:
+    def read(self, stepper: Stepper) -> list[Violation]:
+        """What the last look saw, once."""
         if self._waiting is None:
             return []
         (step, aside), self._waiting = self._waiting, None

@@ -68,6 +68,7 @@ class States:
     """Raw loss and gradient norm of each step so far, by its number (from 1), as far as they were kept."""
     spent_steps: float = 0.0
     """What all experiments so far cost, in training steps."""
+    _start_is_lost: bool | None = field(default=None, repr=False)
     _kept: Kept | None = field(default=None, repr=False)
     _known: dict[tuple[int, int], dict[int, float]] = field(default_factory=dict, repr=False)
     """(state, store) → row → loss."""
@@ -87,8 +88,13 @@ class States:
 
     @property
     def start(self) -> Snapshot | None:
+        """As it was kept; None where that is no start, or one whose weights are no numbers."""
         first = self.snapshots[0] if self.snapshots else None
-        return first if first is not None and first.step == 0 else None
+        if first is None or first.step != 0:
+            return None
+        if self._start_is_lost is None:
+            self._start_is_lost = self.stepper.processes.any(not first.is_finite)
+        return None if self._start_is_lost else first
 
     @property
     def is_sharded(self) -> bool:

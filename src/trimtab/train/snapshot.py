@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -33,6 +34,13 @@ class Snapshot:
     @property
     def step(self) -> int:
         return self.state.global_step
+
+    @cached_property
+    def is_finite(self) -> bool:
+        """Whether every weight is a number; of a process's own part."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        return all(bool(weight.isfinite().all()) for weight in self.weights.values() if weight.is_floating_point())
 
     @property
     def nbytes(self) -> int:
