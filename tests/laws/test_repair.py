@@ -169,3 +169,33 @@ def test_a_damage_that_every_example_overlooks_is_gone_back_behind(world: TinyWo
     assert verdict.causes[0].rule in ("nondeterministic-or-hardware", "optimizer-state-fault")
     clean, repaired = tensors(tmp_path / "clean" / "final"), tensors(tmp_path / "harmed" / "final")
     assert all(clean[name].equal(repaired[name]) for name in clean)
+
+
+def test_memory_that_runs_out_is_named_and_is_no_try_of_another_repair(
+    world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs out while the repair of a lost weight is on trial: both are recorded, each as what it was."""
+    import torch
+
+    from trimtab.model.target_loss import TargetLoss
+
+    forward, is_short = TargetLoss.forward, [False]
+
+    def limited(self: Any, batch: Any) -> Any:
+        if is_short[0] and torch.is_grad_enabled() and len(batch.segment_lengths or ()) > 1 and batch.tokens > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(self, batch)
+
+    def spoil(loop: Any) -> None:
+        sabotage.lose_a_weight(loop)
+        is_short[0] = True
+
+    monkeypatch.setattr(TargetLoss, "forward", limited)
+    with sabotage.at_step(12, spoil):
+        verdict = train(config(world, tmp_path / "run")).verdict
+    assert verdict.status is Status.REPAIRED, verdict.reason
+    remedies = {repair.remedy: repair for repair in verdict.repairs}
+    assert [repair.number for repair in verdict.repairs] == list(range(1, len(verdict.repairs) + 1))
+    assert remedies["halve-micro-batch"].cause == "memory-longest-batch"
+    assert all(repair.kept for repair in verdict.repairs)
+    assert {"memory-longest-batch", "nondeterministic-or-hardware"} <= {cause.rule for cause in verdict.causes}

@@ -52,6 +52,20 @@ def test_a_sound_model_sees_only_its_past(name: str, packing: bool, precision: s
     assert not look(name, packing=packing, precision=precision)
 
 
+def test_a_family_that_drops_out_by_itself_is_sound() -> None:
+    """Without a dropout module, in training mode only."""
+    import transformers
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "ffn_dim": 64, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    config = transformers.OPTConfig(vocab_size=VOCABULARY, word_embed_proj_dim=32, **sizes)
+    model, computing = transformers.AutoModelForCausalLM.from_config(config).train(), Precision.named("fp32", CPU)
+    assert config.dropout > 0
+    fitted = fit(model, packing=False, own_attention=False, device=CPU)
+    assert not [violation for _ in range(5) for violation in seen(model, fitted, computing)]
+    assert all(module.training for module in model.modules())
+
+
 @contextmanager
 def attention_that(change: Any) -> Iterator[None]:
     original = functional.scaled_dot_product_attention

@@ -93,7 +93,7 @@ MASKED = (NO_TARGET, CUT_BARE, TOO_LONG)
 def cause_of(pool: Pool) -> str:
     """The fault (diagnose/causes) that most of the rows show that are left out."""
     masked = sum(pool.dropped[reason] for reason in MASKED)
-    return "labels-all-masked" if 2 * masked >= pool.dropped.total() else "empty-or-invalid-example"
+    return "labels-all-masked" if masked and 2 * masked >= pool.dropped.total() else "empty-or-invalid-example"
 
 
 def _malformed(pool: Pool, names: list[str]) -> DataError:

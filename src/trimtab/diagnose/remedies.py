@@ -270,7 +270,9 @@ FIX_DIVISOR = Remedy(
     ADVICE,
     "Divide by the target tokens of the whole step (num_items_in_batch), not by each micro batch's own.",
 )
-RESTORE_PLANNED_ROWS = Remedy("restore-planned-rows", SAFE, "Go back and go on with the rows that the plan says.")
+RESTORE_PLANNED_ROWS = Remedy(
+    "restore-planned-rows", SAFE, "Go back and go on with the rows that the plan says, and the weights of before."
+)
 RESUME_WHOLE = Remedy(
     "resume-whole-state",
     ADVICE,

@@ -29,7 +29,7 @@ from trimtab.guard.held_out import Certified
 from trimtab.guard.incident import FLAT, LEAST_GAIN, Incident, setup_of
 from trimtab.guard.invariants import Invariants, same_evaluation
 from trimtab.guard.lab import FORWARD_SHARE, Lab
-from trimtab.guard.policy import Policy, Trial
+from trimtab.guard.policy import HALVED, WEIGHTS_ARE_WELL, Policy, Trial
 from trimtab.guard.probe import CannotProbe
 from trimtab.guard.ring import Ring
 from trimtab.records import EvalRecord, RunEvent, StepRecord
@@ -44,9 +44,11 @@ if TYPE_CHECKING:
 HELD_OUT_EXAMPLES = 64
 """At most; fewer where measuring them would cost more than a step. With 32, a run at a hundred times its best rate was
 once not surely worse than its base (p 0.003)."""
-FEWEST_EXAMPLES, AT_LEAST = 8, 24
-"""In a validation set; and of those that are measured, where a step is so small that even these cost more: with 12, a
-run whose loss was 7 % above its base's could have been chance."""
+FEWEST_EXAMPLES = 8
+"""Of a validation set that is measured instead of training examples."""
+LEAST_MEASURED = 24
+"""Also where a step is so small that they cost more: with 12, a run whose loss was 7 % above its base's could have been
+chance."""
 SUSPICION_SHARE = 0.005
 """Of the steps done so far, that looking at suspicions may cost; half of what watching may (law 6)."""
 FIRST_SUSPICIONS = 4.0
@@ -102,7 +104,7 @@ class Guard:
     def before_step(self, loop: Loop) -> None:
         step = loop.state.global_step
         is_start = not self.ring.snapshots and step == 0  # to compare with, also where nothing is repaired
-        if self._on_violation() is not CONTINUE or not (is_start or self.settings.mode == "repair"):
+        if self._breaks_anew() or not (is_start or self.settings.mode == "repair"):
             return
         if self._has_room and self.ring.is_due(step):
             self.ring.keep(take(loop.stepper.learners[0], loop.stepper.scaler, loop.state))
@@ -230,6 +232,7 @@ class Guard:
         self._told &= {"memory"}
 
     def halved(self, loop: Loop, reason: str, before: int, after: int) -> None:
+        """It is the loop's own remedy, in every mode; here it gets its cause."""
         step = loop.state.global_step
         seen = Sighting(
             symptom="memory-over-limit", step=step, value=f"micro batches of {before}", limit="memory", sentence=reason
@@ -242,11 +245,11 @@ class Guard:
             step=step,
             back_to_step=step,
             cause=diagnosis.causes[0].rule,
-            remedy="halve-micro-batch",
+            remedy=HALVED,
             changed={"training.per_device_train_batch_size": [before, after]},
             kept=True,
-            sentence=f"halve-micro-batch for {diagnosis.causes[0].rule}: micro batches of {after} instead of {before}, "
-            "the same effective batch",
+            sentence=f"{HALVED} for {diagnosis.causes[0].rule}: micro batches of {after} instead of {before}, the same "
+            "effective batch",
         )
         loop.state.repairs.append(repair)
 
@@ -255,6 +258,10 @@ class Guard:
     def _on_violation(self) -> Intervention:
         new = next((violation for violation in self._violations if violation.invariant not in self._told), None)
         return Investigate(new.sentence) if new is not None else CONTINUE
+
+    def _breaks_anew(self) -> bool:
+        """Whether a state from now on is none to go back to."""
+        return _breaks([violation for violation in self._violations if violation.invariant not in self._told])
 
     def _slow(self, loop: Loop, record: EvalRecord) -> list[Sighting]:
         """Whether the whole validation set is hardly better than under the base, where it should be."""
@@ -323,7 +330,7 @@ class Guard:
             order = permutation(loop.order.examples, loop.order.seed, 0)
             candidates = np.sort(order[-HELD_OUT_EXAMPLES:])
         tokens = np.cumsum(store.lengths[candidates])
-        fitting = max(AT_LEAST, int((tokens <= room).sum()))
+        fitting = max(LEAST_MEASURED, int((tokens <= room).sum()))
         if fitting < len(candidates):
             candidates = candidates[np.linspace(0, len(candidates) - 1, fitting).astype(np.int64)]
         return store, candidates
@@ -361,8 +368,8 @@ class Guard:
 
 
 def _breaks(violations: Sequence[Violation]) -> bool:
-    """Whether the steps themselves are wrong; an evaluation that differs from itself trains nothing wrong."""
-    return any(violation.invariant != "evaluation-repeats" for violation in violations)
+    """Whether the steps themselves are wrong."""
+    return any(violation.invariant not in WEIGHTS_ARE_WELL for violation in violations)
 
 
 def _snapshot_bytes(loop: Loop) -> int:

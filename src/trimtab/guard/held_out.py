@@ -17,12 +17,12 @@ AT_BASE = -1
 """Where those of the base stand."""
 
 
-WORTHLESS = 0.02
-"""Above the base's loss, from which on a state is not one to go back to: the noise of a healthy start."""
+CLEAR_RISE = 0.02
+"""Over the base's loss, from which on a run is worth less than none: also the noise of a healthy start."""
 
 
 def find_good(
-    lab: Lab, certified: Certified, *, before: int, base: Sequence[float] = ()
+    lab: Lab, certified: Certified, *, before: int, base: Sequence[float]
 ) -> tuple[Snapshot | None, list[float]]:
     """The newest snapshot from before the damage: going back, the loss falls to it and rises again beyond it, or it is
     the oldest. Only snapshots of at most `before` updates count, and only finite ones. Where the best of them is worse
@@ -40,7 +40,7 @@ def find_good(
         if best is not None and mean(losses) >= mean(certified[best.step]):
             break
         best = snapshot
-    is_worthless = best is not None and base and mean(certified[best.step]) > (1 + WORTHLESS) * mean(base)
+    is_worthless = best is not None and base and mean(certified[best.step]) > (1 + CLEAR_RISE) * mean(base)
     if is_worthless and lab.start is not None:
         held_out_at(lab, lab.start, certified)
         best = lab.start

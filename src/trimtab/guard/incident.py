@@ -11,7 +11,7 @@ import numpy as np
 from trimtab.diagnose.case import Case, Setup
 from trimtab.diagnose.engine import diagnose
 from trimtab.diagnose.trace import Trace
-from trimtab.guard.held_out import Certified, compare, find_good, held_out_at, held_out_at_base
+from trimtab.guard.held_out import CLEAR_RISE, Certified, compare, find_good, held_out_at, held_out_at_base
 from trimtab.guard.lab import Lab
 from trimtab.guard.paired import mean
 from trimtab.guard.probe import CannotProbe, Suspect
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 CHANCE = 0.001
 """How rarely chance may make held-out examples as much worse: as for the first steps."""
-CLEAR_RISE = 0.02
-"""Over the base's loss, from which on a run is worth less than none: also the noise of a healthy start."""
 LOST_SHARE = 0.5
 """Of what the run had gained over its base, whose loss is damage although the run is still better than the base."""
 LEAST_GAIN = 0.03

@@ -7,6 +7,8 @@ evaluation that is off by a factor falls like any other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,9 +36,6 @@ class OwnLoss:
     def __init__(self, model: nn.Module, feed: Feed, vocabulary: int, *, is_sparse: bool) -> None:
         self._feed, self._vocabulary, self._is_sparse = feed, vocabulary, is_sparse
         self._is_sharded = any(hasattr(p, "full_tensor") for p in model.parameters())
-        self._drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()) or any(
-            bool(getattr(module, "attention_dropout", 0.0)) for module in model.modules()
-        )
         self._waiting: tuple[int, Aside] | None = None
 
     def forget(self) -> None:
@@ -47,11 +46,8 @@ class OwnLoss:
         if self._is_sharded:
             return
         batch = self._batch()
-        try:
-            sums, _ = summed_losses(stepper.model, [batch], stepper.precision)
-            three = torch.stack([self._truth(stepper, batch), self._trained(stepper, batch), sums[0, 0]])
-        except torch.OutOfMemoryError:  # what is short of memory is the loop's to mend
-            return
+        sums, _ = summed_losses(stepper.model, [batch], stepper.precision)
+        three = torch.stack([self._truth(stepper, batch), self._trained(stepper, batch), sums[0, 0]])
         self._waiting = step, Aside(three, self._feed.device)
 
     def read(self, stepper: Stepper) -> list[Violation]:
@@ -89,24 +85,30 @@ class OwnLoss:
     def _truth(self, stepper: Stepper, batch: Batch) -> torch.Tensor:
         """By the model's own head, all logits at once."""
         wrapped = _unwrapped(stepper)
-        training = wrapped.training
-        wrapped.eval()
-        with torch.no_grad(), stepper.precision.autocast():
+        with _evaluating(wrapped), torch.no_grad(), stepper.precision.autocast():
             hidden_ND = hidden_states(causal_lm(wrapped.model), batch).flatten(0, 1)[batch.target_positions_N]
             logits_NV = wrapped.head(hidden_ND)
-        wrapped.train(training)
         wide = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
         return functional.cross_entropy(wide, batch.target_ids_N, reduction="sum")
 
     def _trained(self, stepper: Stepper, batch: Batch) -> torch.Tensor:
-        """As a step computes it, with its graph, which is dropped; in evaluation mode where there is dropout."""
+        """As a step computes it, with its graph, which is dropped. The parts of the model are in evaluation mode, since
+        some families draw at random outside of any dropout module; the loss around them is in training mode."""
         wrapped = _unwrapped(stepper)
-        training = wrapped.training
-        wrapped.train(not self._drops)
-        with torch.enable_grad(), stepper.precision.autocast():
+        with _evaluating(wrapped), torch.enable_grad(), stepper.precision.autocast():
+            wrapped.training = True
             loss: torch.Tensor = wrapped(batch)[0].detach()
-        wrapped.train(training)
         return loss
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 def _unwrapped(stepper: Stepper) -> Any:

@@ -49,6 +49,8 @@ most. Healthy runs of a small gain stay below 0.03 at any rate (guess)."""
 CLIP = 0.3
 """Of Mistral's and QLoRA's recipes (arXiv 2305.14314, appendix B.2)."""
 WARMUP_STEPS = 100
+HALVED = "halve-micro-batch"
+"""The loop's own remedy; it is recorded among the repairs and is none of the policy's."""
 MOST_TIMES = 4
 """As many repairs in a run as four causes may have: more is no repair (guess)."""
 MOST_LEFT_OUT = 0.05
@@ -99,7 +101,7 @@ class Policy:
         if self.settings.mode != "repair":
             return self._watching(incident, found, diagnosis)
         cause = found.rule if found is not None else UNKNOWN
-        repairs = loop.state.repairs
+        repairs = [repair for repair in loop.state.repairs if repair.remedy != HALVED]
         attempts = sum(repair.cause == cause and not repair.kept for repair in repairs)
         needs_repair = incident.is_damaged or _cannot_learn(incident) or (found is not None and incident.is_flat)
         if (bent := _bent(loop, diagnosis)) is not None and not incident.is_ruined:
@@ -170,7 +172,7 @@ class Policy:
                 f"{before:.3f} without it",
             }
         )
-        loop.state.repairs[-1] = repair
+        loop.state.repairs[repair.number - 1] = repair
         if not helped:
             loop.state.changes = trial.changes_before  # the next remedy is not stacked on one that did not help
         proof = _chance_or_machine(repair, step) if helped and repair.cause == UNKNOWN else None
@@ -221,6 +223,9 @@ class Policy:
     ) -> Rewind | None:
         """One remedy; None where it cannot be applied here."""
         name, changes = note.remedy, loop.state.changes
+        if incident.is_flat and not incident.violations:
+            # Nothing was learnt so far, and all planned steps done rightly are worth more than the rest of them.
+            incident.goes_back_to_the_start()
         if name in REWIRES:
             return self._back(loop, incident, found.rule, name, changes, {}, restore=restore)
         if name in UNCHANGED:
@@ -244,15 +249,12 @@ class Policy:
         *,
         restore: Restore | None,
     ) -> Rewind | None:
-        if incident.is_flat and not incident.violations:
-            # Nothing was learnt so far, and all planned steps done rightly are worth more than the rest of them.
-            incident.goes_back_to_the_start()
         good = incident.good
         if good is None or good.step < self.earliest_step:
             return None
         if self.trial is not None:  # another incident came before it could be measured
-            state = loop.state
-            state.repairs[-1] = state.repairs[-1].model_copy(update={"kept": False})
+            made = self.trial.repair.number - 1  # a halved micro batch may have been recorded since
+            loop.state.repairs[made] = loop.state.repairs[made].model_copy(update={"kept": False})
         step = loop.state.global_step
         what = "; ".join(f"{key} {_shown(old)} → {_shown(new)}" for key, (old, new) in changed.items()) or "unchanged"
         repair = Repair(
@@ -344,13 +346,16 @@ def _chance_or_machine(repair: Repair, step: int) -> Diagnosis:
 
 
 def _bent(loop: Loop, diagnosis: Diagnosis) -> CauseFound | None:
-    """Overfitting, if it is certain, or comes second to rows that the checks warned of: these are learnt by heart, and
-    the best weights are the ones to keep in either case."""
-    overfit = next((cause for cause in diagnosis.causes if cause.rule == "overfit"), None)
-    first = diagnosis.causes[0] if diagnosis.causes else None
+    """Overfitting, if it is certain, or if nothing is and it comes second to rows that the checks warned of: these are
+    learnt by heart, and the best weights are the ones to keep in either case."""
+    if not diagnosis.causes:
+        return None
+    first, *rest = diagnosis.causes
+    if first.rule == "overfit" and not diagnosis.abstains:
+        return first
     warned = {finding.cause for finding in loop.findings if finding.severity is not Severity.NOTES}
-    is_second = first is not None and first.rule in SPOILED & warned
-    return overfit if first is not None and ((overfit is first and not diagnosis.abstains) or is_second) else None
+    comes_second = bool(rest) and rest[0].rule == "overfit" and first.rule in SPOILED & warned
+    return rest[0] if comes_second and diagnosis.abstains else None
 
 
 def _may_be_raised(loop: Loop, incident: Incident) -> bool:
@@ -373,11 +378,11 @@ def _failed_in_a_row(repairs: Sequence[Repair]) -> int:
 
 def _factor(incident: Incident, name: str, attempts: int) -> float:
     """Of the learning rate: what the search found; a tenth (or tenfold) where there was none, and a tenth again for
-    each earlier attempt."""
+    each earlier attempt at a lower one."""
     best = incident.value("learning-rate-search", "best_factor")
     raises = name == "raise-learning-rate"
     if not isinstance(best, int | float) or best == 1.0 or (best > 1.0) is not raises:
-        return TENFOLD if raises else TENTH
+        return TENFOLD if raises else TENTH ** (attempts + 1)
     vertex = incident.value("learning-rate-search", "vertex_factor")
     factor = float(vertex if isinstance(vertex, int | float) else best)
     return factor if raises else factor * TENTH**attempts

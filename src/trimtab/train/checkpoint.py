@@ -68,7 +68,7 @@ class Keeper:
         missing = [name for name in wanted if name not in found]
         if missing and has_adapter(self.model):
             return f"{len(missing)} of {len(wanted)} trained tensors are not in its file ({missing[0]} first)"
-        other = [n for n, p in wanted.items() if n in found and not same_bits(found[n], p.detach().cpu())]
+        other = [n for n, p in wanted.items() if n in found and not is_same(found[n], p.detach().cpu())]
         return (
             f"{len(other)} of {len(wanted)} tensors in its file are others than trained ({other[0]} first)"
             if other
@@ -203,6 +203,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """NaN equals NaN."""
-    return one.dtype == other.dtype and torch.equal(one.nan_to_num(nan=0.5), other.nan_to_num(nan=0.5))
+def is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """To the last bit; NaN equals NaN."""
+    first, second = (tensor.reshape(-1).view(torch.uint8) for tensor in (one, other))
+    return one.dtype == other.dtype and torch.equal(first, second)

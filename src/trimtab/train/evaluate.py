@@ -33,7 +33,7 @@ def evaluate(
 def losses_of_each(model: nn.Module, batches: Iterable[Batch], *, precision: Precision) -> list[float]:
     """Mean loss of each batch in nats (the first learner's). With several processes all must have the same batches."""
     sums, counts = summed_losses(model, batches, precision)
-    return [total / max(1, count) for total, count in zip(sums[:, 0].double().tolist(), counts, strict=True)]
+    return [total / max(1, count) for total, count in zip(sums[:, 0].cpu().double().tolist(), counts, strict=True)]
 
 
 def summed_losses(model: nn.Module, batches: Iterable[Batch], precision: Precision) -> tuple[torch.Tensor, list[int]]:
@@ -43,10 +43,12 @@ def summed_losses(model: nn.Module, batches: Iterable[Batch], precision: Precisi
     counts: list[int] = []
     training = model.training
     model.eval()
-    with torch.no_grad():
-        for batch in batches:
-            with precision.autocast():
-                sums.append(model(batch))
-            counts.append(batch.target_tokens)
-    model.train(training)
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                with precision.autocast():
+                    sums.append(model(batch))
+                counts.append(batch.target_tokens)
+    finally:
+        model.train(training)
     return torch.stack(sums), counts

@@ -266,7 +266,10 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
         keeper.keep_final(state, step)
         if lost := run.processes.by_main(lambda: _unlike_final(loop)):
             state.diagnoses.append(lost)
-            ending = Ending(lost.sentence, is_failure=True)
+            if run.processes.is_main:
+                event = {"kind": "diagnosis", "step": state.global_step, "message": lost.sentence}
+                run.run_dir.append_event(RunEvent.model_validate(event | {"detail": lost.model_dump(mode="json")}))
+            ending = ending if ending.is_failure else Ending(lost.sentence, is_failure=True)
     status, reason = run.processes.by_main(lambda: _judge(run, ending, state))
     if status is Status.HEALTHY and any(repair.kept for repair in state.repairs):
         status = Status.REPAIRED

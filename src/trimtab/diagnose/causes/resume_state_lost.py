@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from trimtab.diagnose.case import Case
 from trimtab.diagnose.cause import EXACT, Cause, Layer, Weight
-from trimtab.diagnose.remedies import GO_BACK, RESTORE_PLANNED_ROWS, RESUME_WHOLE
+from trimtab.diagnose.remedies import RESTORE_PLANNED_ROWS, RESUME_WHOLE
 from trimtab.diagnose.remedy import Remedy
 from trimtab.records.diagnosis import Violation
 
@@ -43,7 +43,6 @@ class ResumeStateLost(Cause):
     }
     remedies: ClassVar[tuple[Remedy, ...]] = (
         RESTORE_PLANNED_ROWS,
-        GO_BACK,
         RESUME_WHOLE,
     )
 

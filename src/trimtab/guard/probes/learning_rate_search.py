@@ -50,8 +50,8 @@ class LearningRateSearch(Probe):
     - factors, changes, errors: factors tried, ascending; mean change of held-out losses in nats, and the standard error
       of the paired change; infinite where it was lost
     - best_factor, change_at_1
-    - vertex_factor: the lowest place of the parabola through the best and its two neighbours, over the logarithm of the
-      factor, at most half of the way to either; the best where one of them was not tried, or lost
+    - vertex_factor: the lowest place of the parabola through the best and the next tried on either side, over the
+      logarithm of the factor, at most half of the way to either; the best where there is none, or one was lost
     - helps_higher: best at 10 or more, surely (p < 0.001) better than 1, and 1 gains less than a third of it
     - helps_lower: best below 1, surely better than 1, and 1 gains less than a third of it
     - steps, since_step: of each trial; updates done where they start (measured from a damaged state this misleads: a
@@ -106,7 +106,7 @@ class LearningRateSearch(Probe):
             "errors": [error for _, error in changes],
             "best_factor": GRID[best],
             "change_at_1": at_one,
-            "vertex_factor": _vertex([GRID[at] for at in tried], [change(after[at], before)[0] for at in tried]),
+            "vertex_factor": _vertex([GRID[at] for at in tried], [made for made, _ in changes]),
             "helps_higher": helps and GRID[best] >= 10.0,
             "helps_lower": helps and GRID[best] < 1.0,
             "steps": size.steps,
