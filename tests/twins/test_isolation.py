@@ -90,16 +90,16 @@ def test_attention_that_sees_ahead_is_found(name: str, packing: bool) -> None:
 def test_examples_that_see_each_other_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     model, computing = build("llama"), Precision.named("fp32", CPU)
     fitted = fit(model, packing=True, own_attention=False, device=CPU)
-    from trimtab.guard import isolation
+    from trimtab.guard import look as looking
 
-    whole = isolation.collate
+    whole = looking.collate
 
     def joined(*args: Any, **options: Any) -> Any:
         batch = whole(*args, **options)
         assert batch.segment_lengths is not None
         return replace(batch, segment_lengths=(sum(batch.segment_lengths),))
 
-    monkeypatch.setattr(isolation, "collate", joined)
+    monkeypatch.setattr(looking, "collate", joined)
     (violation,) = seen(model, fitted, computing)
     assert violation.detail["what"] == "another-example"
 

@@ -7,59 +7,44 @@ evaluation that is off by a factor falls like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from trimtab.data.collate import Batch, collate
-from trimtab.guard.isolation import EXPERTS_ROUNDING, Tiny
+from trimtab.data.collate import Batch
+from trimtab.guard.look import Look, Tiny
 from trimtab.model.core import causal_lm, hidden_states
 from trimtab.records.diagnosis import Violation
-from trimtab.train.evaluate import summed_losses
+from trimtab.train.evaluate import evaluating, summed_losses
 from trimtab.train.feed import Feed
 from trimtab.train.step import Stepper
-from trimtab.train.telemetry import Aside
-
-ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""Relative; the same sums in another order. Faults are factors: the smallest known is 1.1 (docs/log.md)."""
-HALF_ROUNDING = 2e-2
 
 
-class OwnLoss:
-    """Looks without making the device wait: what a look measured is read later. Sharded models (FSDP) are
-    not looked at: their parts cannot be called by themselves."""
+class OwnLoss(Look):
+    """Whether it is the same sum in three ways. Sharded models (FSDP) are not looked at: their parts cannot be called
+    by themselves. Faults are factors: the smallest known is 1.1 (docs/log.md)."""
+
+    rounding: ClassVar[dict[torch.dtype, float]] = {torch.float64: 1e-9, torch.float32: 1e-4}
+    half_rounding: ClassVar[float] = 2e-2
 
     def __init__(self, model: nn.Module, feed: Feed, vocabulary: int, *, is_sparse: bool) -> None:
-        self._feed, self._vocabulary, self._is_sparse = feed, vocabulary, is_sparse
+        super().__init__(feed, vocabulary, is_sparse=is_sparse)
         self._is_sharded = any(hasattr(p, "full_tensor") for p in model.parameters())
-        self._waiting: tuple[int, Aside] | None = None
 
-    def forget(self) -> None:
-        self._waiting = None
-
-    def look(self, stepper: Stepper, step: int) -> None:
-        """`step` counts updates done."""
+    def _measure(self, stepper: Stepper) -> torch.Tensor | None:
         if self._is_sharded:
-            return
-        batch = self._batch()
+            return None
+        batch = self._batch(Tiny())
         sums, _ = summed_losses(stepper.model, [batch], stepper.precision)
-        three = torch.stack([self._truth(stepper, batch), self._trained(stepper, batch), sums[0, 0]])
-        self._waiting = step, Aside(three, self._feed.device)
+        return torch.stack([self._truth(stepper, batch), self._trained(stepper, batch), sums[0, 0]])
 
-    def read(self, stepper: Stepper) -> list[Violation]:
-        """What the last look saw, once."""
-        if self._waiting is None:
-            return []
-        (step, aside), self._waiting = self._waiting, None
-        truth, trained, evaluated = aside.read().tolist()
-        rounding = EXPERTS_ROUNDING if self._is_sparse else ROUNDING.get(stepper.precision.compute, HALF_ROUNDING)
+    def _judge(self, stepper: Stepper, step: int, losses: list[float]) -> list[Violation]:
+        truth, trained, evaluated = losses
         off = {"trained": abs(trained - truth), "evaluated": abs(evaluated - truth)}
-        what = next((what for what, by in off.items() if by > rounding * max(1.0, abs(truth))), None)
-        if what is None or not self._repeats(stepper, rounding):
+        what = next((what for what, by in off.items() if by > self._allowed(stepper, truth)), None)
+        if what is None or not self._repeats(stepper):
             return []
         seen = {"trained": trained, "evaluated": evaluated}[what]
         said = "is trained on" if what == "trained" else "an evaluation measures"
@@ -72,20 +57,16 @@ class OwnLoss:
             )
         ]
 
-    def _batch(self) -> Batch:
-        feed = self._feed
-        return collate(Tiny().examples(self._vocabulary), feed.layout, pad_id=feed.pad_id).to(feed.device)
-
-    def _repeats(self, stepper: Stepper, rounding: float) -> bool:
+    def _repeats(self, stepper: Stepper) -> bool:
         """Else it is the forward that does not, which is another fault."""
-        batch = self._batch()
+        batch = self._batch(Tiny())
         first, *again = (float(self._truth(stepper, batch)) for _ in range(3))
-        return all(abs(one - first) <= rounding * max(1.0, abs(first)) for one in again)
+        return all(abs(one - first) <= self._allowed(stepper, first) for one in again)
 
     def _truth(self, stepper: Stepper, batch: Batch) -> torch.Tensor:
         """By the model's own head, all logits at once."""
         wrapped = _unwrapped(stepper)
-        with _evaluating(wrapped), torch.no_grad(), stepper.precision.autocast():
+        with evaluating(wrapped), torch.no_grad(), stepper.precision.autocast():
             hidden_ND = hidden_states(causal_lm(wrapped.model), batch).flatten(0, 1)[batch.target_positions_N]
             logits_NV = wrapped.head(hidden_ND)
         wide = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
@@ -95,20 +76,10 @@ class OwnLoss:
         """As a step computes it, with its graph, which is dropped. The parts of the model are in evaluation mode, since
         some families draw at random outside of any dropout module; the loss around them is in training mode."""
         wrapped = _unwrapped(stepper)
-        with _evaluating(wrapped), torch.enable_grad(), stepper.precision.autocast():
+        with evaluating(wrapped), torch.enable_grad(), stepper.precision.autocast():
             wrapped.training = True
             loss: torch.Tensor = wrapped(batch)[0].detach()
         return loss
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _unwrapped(stepper: Stepper) -> Any:

@@ -21,7 +21,7 @@ from trimtab.guard.measure import losses_in
 from trimtab.guard.probe import CannotProbe, Suspect
 from trimtab.model.core import Head
 from trimtab.records import Plan
-from trimtab.train.evaluate import losses_of_each
+from trimtab.train.evaluate import evaluating, losses_of_each
 from trimtab.train.feed import Feed
 from trimtab.train.learner import Learner
 from trimtab.train.snapshot import Snapshot, put_back, reshard
@@ -206,13 +206,8 @@ class States:
 
     def _in_one_forward(self, batch: Batch, count: int) -> list[float]:
         self.spend_forward(batch.tokens)
-        training = self.stepper.model.training
-        self.stepper.model.eval()
-        try:
-            with self.stepper.precision.autocast():
-                return losses_in(self.model, self.head, batch, count)
-        finally:
-            self.stepper.model.train(training)
+        with evaluating(self.stepper.model), self.stepper.precision.autocast():
+            return losses_in(self.model, self.head, batch, count)
 
     def losses_alone(self, store: TokenStore, rows: Rows) -> list[float]:
         """As `losses`, one example a forward, by the run's own evaluation."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -41,14 +42,20 @@ def summed_losses(model: nn.Module, batches: Iterable[Batch], precision: Precisi
     as it was."""
     sums: list[torch.Tensor] = []
     counts: list[int] = []
+    with evaluating(model), torch.no_grad():
+        for batch in batches:
+            with precision.autocast():
+                sums.append(model(batch))
+            counts.append(batch.target_tokens)
+    return torch.stack(sums), counts
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off within, whatever happens."""
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            for batch in batches:
-                with precision.autocast():
-                    sums.append(model(batch))
-                counts.append(batch.target_tokens)
+        yield
     finally:
         model.train(training)
-    return torch.stack(sums), counts
