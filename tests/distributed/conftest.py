@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,26 +13,27 @@ Launch = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def launch() -> Launch:
+def launch_script() -> Launch:
+    """launch_script(script, *arguments, processes=2): `torchrun … script arguments`.
+
+    `--standalone` lets the launcher's store bind whatever port is free; a port that is chosen before, and free then,
+    may be another process's when the store comes to it.
+    """
+
+    def run(*arguments: str | Path, processes: int = 2) -> subprocess.CompletedProcess[str]:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        return subprocess.run(
+            [*launcher, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def launch(launch_script: Launch) -> Launch:
     """launch(config, *options, processes=2): `torchrun … -m trimtab train config options`."""
 
     def run(config: Path, *options: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            f"--nproc-per-node={processes}",
-            f"--master-port={port}",
-        ]
-        return subprocess.run(
-            [*command, "-m", "trimtab", "train", str(config), *options],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        return launch_script("-m", "trimtab", "train", config, *options, processes=processes)
 
     return run

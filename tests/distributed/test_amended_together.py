@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +42,16 @@ def config_of(world: TinyWorld, run: Path, *, accumulation: int, fsdp: bool = Fa
 
 
 @pytest.mark.parametrize("fsdp", [False, True], ids=["ddp", "fsdp"])
-def test_a_micro_batch_is_halved_in_all_processes_if_one_asks(world: TinyWorld, tmp_path: Path, fsdp: bool) -> None:
+def test_a_micro_batch_is_halved_in_all_processes_if_one_asks(
+    world: TinyWorld, tmp_path: Path, launch_script: Any, fsdp: bool
+) -> None:
     one = config_of(world, tmp_path / "one", accumulation=2)
     one["adapter"] = "none" if fsdp else one["adapter"]
     train(one)
     child = tmp_path / "child.py"
     child.write_text(CHILD)
     config = write_config(tmp_path / "two.yaml", config_of(world, tmp_path / "two", accumulation=1, fsdp=fsdp))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    done = subprocess.run(
-        [*launcher, str(child), str(config)], capture_output=True, text=True, timeout=240, check=False
-    )
+    done = launch_script(child, config)
     assert done.returncode == 0, done.stderr
 
     [amendment] = [event for event in RunDir(tmp_path / "two").read_events() if event.kind == "amendment"]
