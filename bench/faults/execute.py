@@ -14,7 +14,7 @@ import signal
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,6 @@ class Plan:
     fault: Injector | None
     mode: str
     """off, watch or repair: the guard's; a policy's name: unguarded, with that policy in the loop."""
-    around: Any = nullcontext
-    """What else is around the run: the shape of a healthy one."""
     resume_at: int = 0
     """Where the run is interrupted and resumed; 0 is nowhere."""
 
@@ -61,7 +59,6 @@ class Plan:
             self.mode,
             self.resume_at,
             repr(self.fault),
-            getattr(self.around, "__name__", ""),
         ]
         return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 
@@ -98,7 +95,6 @@ def _execute(plan: Plan, folder: Path, observers: Sequence[Any]) -> Path:
         stack.enter_context(_limited(LIMIT_SECONDS))
         if plan.mode not in ("watch", "repair"):
             stack.enter_context(_bare())
-        stack.enter_context(plan.around())
         if plan.fault is not None:
             stack.enter_context(plan.fault.during())
         about |= _train(folder / "config.yaml", plan, observers)

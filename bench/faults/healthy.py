@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench.faults.execute import Plan
 from bench.faults.injector import Row, Site, answer, pair, question
-from bench.faults.sabotage import replaced
 from bench.faults.subjects import STEPS, Subject, subjects
 
 Change = Callable[[Site], None]
@@ -24,7 +22,6 @@ class Shape:
 
     name: str
     change: Change = field(default=lambda site: None)
-    around: Any = nullcontext
     resume_at: float = 0.0
     """Share of the run after which it is interrupted and resumed."""
     kinds: tuple[str, ...] = ("lora",)
@@ -55,7 +52,7 @@ class Shape:
         self.change(site)
         if self.judged is not None:
             rows = replace(rows, test=[self.judged(row) for row in rows.test])
-        return Plan(site, rows, None, mode, self.around, round(self.resume_at * steps))
+        return Plan(site, rows, None, mode, round(self.resume_at * steps))
 
 
 def training(**keys: Any) -> Change:
@@ -137,21 +134,8 @@ def two_domains(site: Site) -> None:
     site.train.sort(key=lambda row: answer(row)[0])
 
 
-@contextmanager
-def in_file_order() -> Iterator[None]:
-    import numpy as np
-
-    from trimtab.data.order import Order
-
-    def make(original: Any) -> Any:
-        def rows(self: Any, step: int) -> Any:
-            start = step % self.steps_per_epoch * self.effective_batch_size
-            return np.arange(self.examples)[start : start + self.effective_batch_size]
-
-        return rows
-
-    with replaced(Order, "rows", make):
-        yield
+def in_file_order(site: Site) -> None:
+    site.set("training", train_sampling_strategy="sequential")
 
 
 SHAPES: tuple[Shape, ...] = (
@@ -165,10 +149,10 @@ SHAPES: tuple[Shape, ...] = (
     Shape("accumulation 8 of 1", batch(1, 8)),
     Shape("accumulation 4 of 2", batch(2, 4)),
     Shape("accumulation 8 of 2", batch(2, 8)),
-    Shape("sorted by length", sort_by_length, in_file_order),
-    Shape("sorted by length, batch 1", both(sort_by_length, batch(1), rate(0.3)), in_file_order),
-    Shape("sorted by length, several epochs", both(sort_by_length, first_rows(160)), in_file_order),
-    Shape("two domains, one after the other", two_domains, in_file_order),
+    Shape("sorted by length", both(sort_by_length, in_file_order)),
+    Shape("sorted by length, batch 1", both(sort_by_length, in_file_order, batch(1), rate(0.3))),
+    Shape("sorted by length, several epochs", both(first_rows(160), sort_by_length, in_file_order)),
+    Shape("two domains, one after the other", both(two_domains, in_file_order)),
     Shape("stairs: 5 epochs of 160 rows", first_rows(160)),
     Shape("stairs: 4 epochs of 200 rows, constant", both(first_rows(200), training(lr_scheduler_type="constant"))),
     Shape("stairs: 8 epochs of 100 rows at half the rate", both(first_rows(100), rate(0.5))),

@@ -61,6 +61,9 @@ class DropoutInEvaluation(Injector):
     has_onset = True
     harmless = ("mild", "plain")
 
+    def begins(self, site: Site) -> int:
+        return _next_evaluation(site, self.onset)
+
     def prepare(self, site: Site) -> None:
         site.set("adapter", lora_dropout=self.strength)
 
@@ -95,6 +98,9 @@ class EvaluationOffset(Injector):
     strength_is = "times too high"
     has_onset = True
     harmless = ("mild", "plain")
+
+    def begins(self, site: Site) -> int:
+        return _next_evaluation(site, self.onset)
 
     def during(self) -> Any:
         def change(module: Any, batch: Any, forward: Any) -> Any:
@@ -237,6 +243,12 @@ class EveryStepSkipped(Injector):
             optimizer.step = step
 
         return once(self.onset, act)
+
+
+def _next_evaluation(site: Site, onset: int) -> int:
+    """A fault of the evaluation is nowhere before there is one."""
+    every = int(site.config["training"]["eval_steps"])
+    return (onset // every + 1) * every
 
 
 SURROUNDINGS: tuple[type[Injector], ...] = (

@@ -74,8 +74,12 @@ def plan_from_files(loaded: LoadedConfig, device: Device, here: torch.device | N
             made, more = plan_for(loaded, data, device, here=here)
             return made, lines + more
     lines.clear()  # what was told of a tokenizer that is not there
-    seed = config.training.seed if config.training.data_seed is None else config.training.data_seed
-    rough = rough_sizes(config.data, seed=seed, model_max_length=longest_position(config.model), notify=lines.append)
+    rough = rough_sizes(
+        config.data,
+        seed=config.training.data_seed_or_seed,
+        model_max_length=longest_position(config.model),
+        notify=lines.append,
+    )
     if not len(rough.train_lengths):
         raise ModelError(f"{config.model.name_or_path}: no tokenizer, and the data has no row to estimate tokens from.")
     size = DataSize(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support import sabotage
 from support.runs import sections, tensors, train
@@ -130,6 +131,27 @@ def test_a_lost_place_in_the_data_is_found_again(world: TinyWorld, tmp_path: Pat
     assert verdict.causes[0].rule == "resume-state-lost"
     clean, repaired = tensors(tmp_path / "clean" / "final"), tensors(tmp_path / "harmed" / "final")
     assert all(clean[name].equal(repaired[name]) for name in clean)
+
+
+def test_rows_in_the_files_order_are_told_where_another_was_planned(world: TinyWorld, tmp_path: Path) -> None:
+    from trimtab.data.order import Order
+
+    def rows(self: Order, step: int) -> Any:
+        start = step % self.steps_per_epoch * self.effective_batch_size
+        return np.arange(self.examples)[start : start + self.effective_batch_size]
+
+    planned = Order.rows
+    Order.rows = rows  # type: ignore[method-assign]
+    try:
+        verdict = train(config(world, tmp_path / "harmed")).verdict
+    finally:
+        Order.rows = planned  # type: ignore[method-assign]
+    assert verdict.causes[0].rule == "data-order"
+    assert verdict.causes[0].step <= 2
+
+    asked = config(world, tmp_path / "asked")
+    asked["training"]["train_sampling_strategy"] = "sequential"
+    assert train(asked).verdict.status is Status.HEALTHY
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ REFUSED: dict[str, dict[str, NotHere]] = {
     },
     "data": {
         "train_on_inputs": _refused("loss is taken on the assistant's tokens only; format: text trains on everything"),
-        "shuffle": _always("training data is always shuffled, by training.data_seed"),
+        "shuffle": _always("training.train_sampling_strategy: sequential keeps the order of the file"),
     },
     "adapter": {
         "task_type": _always("only causal language models are trained", "causal_lm", "null"),
@@ -191,11 +191,6 @@ REFUSED: dict[str, dict[str, NotHere]] = {
         "auto_find_batch_size": _refused(
             "not supported, since a retry would go on from trained weights; lower per_device_train_batch_size "
             "and raise gradient_accumulation_steps, which keeps the effective batch"
-        ),
-        "train_sampling_strategy": NotHere(
-            "the order is random, and batches have no padding to save",
-            ("random", "group_by_length", "null"),
-            "the order is random, by data_seed; remove it",
         ),
         "eval_delay": _refused("not supported; evaluations start at step 0"),
         # Distribution

@@ -187,7 +187,21 @@ class TrainingConfig(Section):
     data_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
         default=None, description="Seed of the data's order and split alone; seed when unset.", examples=[42]
     )
+    train_sampling_strategy: Literal["random", "sequential"] = Field(
+        default="random",
+        description="random: each epoch in an order of its own. sequential: each epoch as the file has the rows, for a "
+        "curriculum; rows sorted by what they are about are then forgotten in turn.",
+    )
     report_to: Tracker | Literal["none", "all"] | Annotated[list[Tracker], Field(min_length=1)] = Field(
         default="tensorboard",
         description="Trackers that receive the metrics: one, a list, none, or all that are installed.",
     )
+
+    @property
+    def data_seed_or_seed(self) -> int:
+        return self.seed if self.data_seed is None else self.data_seed
+
+    @property
+    def order_seed(self) -> int | None:
+        """Of each epoch's order; None where the rows come as the file has them."""
+        return self.data_seed_or_seed if self.train_sampling_strategy == "random" else None

@@ -63,6 +63,11 @@ VALUES: dict[str, dict[str, Any]] = {
         "adamw_fused": "adamw_torch_fused",
         "paged_adamw_8bits": "paged_adamw_8bit",
     },
+    "training.train_sampling_strategy": {
+        "group_by_length": "random",  # batches have no padding that grouping could save
+        "shuffle": "random",
+        "null": "random",
+    },
     "training.metric_for_best_model": {
         "loss": "eval_loss",
         "validation_loss": "eval_loss",

@@ -13,7 +13,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Order:
-    """The order of a run: each epoch a fresh permutation, cut into effective batches.
+    """The order of a run: each epoch a fresh permutation, or the file's own order, cut into effective batches.
 
     The last batch of an epoch holds what is left, unless it is dropped. A batch never crosses an epoch.
     """
@@ -21,23 +21,33 @@ class Order:
     examples: int
     effective_batch_size: int
     steps_per_epoch: int
-    seed: int
+    seed: int | None
+    """None: as the file has them."""
 
     def rows(self, step: int) -> Rows:
         """The examples of `step` (from 0), in order."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        start = position * self.effective_batch_size
-        return permutation(self.examples, self.seed, epoch)[start : start + self.effective_batch_size]
+        return rows_of(self, step)
 
     def epoch(self, steps_done: int) -> float:
         """Epochs passed after so many steps."""
         return steps_done / self.steps_per_epoch
 
 
+def rows_of(order: Order, step: int) -> Rows:
+    """What `order` is, whatever was made of its method: a guard asks here what a loop asks there."""
+    epoch, position = divmod(step, order.steps_per_epoch)
+    start = position * order.effective_batch_size
+    return permutation(order.examples, order.seed, epoch)[start : start + order.effective_batch_size]
+
+
 @lru_cache(maxsize=2)
-def permutation(examples: int, seed: int, epoch: int) -> Rows:
-    """All examples in the order of one epoch. numpy promises the PCG64 stream across its versions."""
-    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(examples)
+def permutation(examples: int, seed: int | None, epoch: int) -> Rows:
+    """All examples in the order of one epoch; without a seed, as the file has them. numpy promises the PCG64 stream
+    across its versions."""
+    if seed is None:
+        order = np.arange(examples)
+    else:
+        order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(examples)
     order.setflags(write=False)
     return order
 

@@ -103,6 +103,7 @@ class Guard:
 
     def before_step(self, loop: Loop) -> None:
         step = loop.state.global_step
+        self.invariants.before_step(step)
         is_start = not self.ring.snapshots and step == 0  # to compare with, also where nothing is repaired
         if self._breaks_anew() or not (is_start or self.settings.mode == "repair"):
             return
@@ -150,6 +151,7 @@ class Guard:
                 )
         if not self._is_begun:  # the base's; `begin` tells the gates
             return CONTINUE
+        self._violations += self.invariants.look_now(record.step)
         seen = [*self.gates.on_eval(record), *self._slow(loop, record)]
         for sighting in seen:
             self._sightings[sighting.symptom] = sighting
@@ -157,7 +159,7 @@ class Guard:
         if asks:
             self._told |= {f"{s.symptom}@eval" for s in asks}
             return Investigate(asks[0].sentence)
-        return CONTINUE
+        return self._on_violation()
 
     def investigate(self, loop: Loop, reason: str) -> Intervention:
         """What to do about what was seen. A guard that fails must not end a run that may be healthy."""
@@ -174,6 +176,7 @@ class Guard:
     def _investigate(self, loop: Loop, reason: str) -> Intervention:
         lab = self._lab = self._new_lab(loop)
         processes = loop.stepper.processes
+        self._violations += self.invariants.look_now(loop.state.global_step)
         violations = [violation for seen in processes.everyone(self._violations) for violation in seen]
         trial: Trial | None = self.policy.trial
         lost_trial: Trial | None = None

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from trimtab.data.collate import FINGERPRINTS, Batch, fingerprint, targets_of
-from trimtab.data.order import Order, Rows, micro_batches
+from trimtab.data.order import Order, Rows, micro_batches, rows_of
 from trimtab.guard.isolation import Isolation
+from trimtab.guard.own_gradient import OwnGradient
 from trimtab.guard.own_loss import OwnLoss
 from trimtab.plan.schedule import schedule
 from trimtab.records import StepRecord
@@ -25,6 +26,7 @@ from trimtab.records.diagnosis import Violation
 from trimtab.train.learner import Learner
 from trimtab.train.observer import Measured
 from trimtab.train.optimizer import build_optimizer
+from trimtab.train.run import order_of
 
 if TYPE_CHECKING:
     from trimtab.train.loop import Loop
@@ -48,8 +50,11 @@ gets no gradient."""
 CONTENT_EVERY = 10
 """Steps between two comparisons of what was fed with what is stored; the first ones are all compared."""
 CONTENT_FIRST = 5
-LOOK_EVERY, LOOK_SHARE = 10, 0.004
+LOOK_EVERY, LOOK_SHARE = 10, 0.003
 """Steps between two looks by tiny forwards; more, where they take a larger share of the time."""
+GRADIENT_SHARE = 0.003
+"""Of the time, for looking at the gradient of a step's own targets: at every step where that is enough."""
+TIMES_PACED = 3
 STEPS_LOOKED_THROUGH = 100_000
 """For the step that rows belong to, once they are not the planned ones: a second's work."""
 SAME_ON_A_GPU = 1e-2
@@ -65,7 +70,7 @@ class Invariants:
     def __init__(self, loop: Loop) -> None:
         learner = loop.stepper.learners[0]
         self._plan, self._learner = loop.plan, learner
-        self._order = Order(**vars(loop.order))
+        self._order = order_of(loop.config, loop.plan)
         self._schedule = schedule(
             loop.plan.lr_scheduler_type.value,
             warmup_steps=loop.plan.warmup_steps.value,
@@ -87,19 +92,18 @@ class Invariants:
         self._moved = False
         self._rates = 0.0
         self._lost_in_a_row = 0
-        self._looks = (
-            Isolation(loop.feed, loop.vocabulary, is_sparse=self._is_sparse),
-            OwnLoss(model, loop.feed, loop.vocabulary, is_sparse=self._is_sparse),
-        )
+        self._isolation = Isolation(loop.feed, loop.vocabulary, is_sparse=self._is_sparse)
+        self._own_loss = OwnLoss(model, loop.feed, loop.vocabulary, is_sparse=self._is_sparse)
+        self._own_gradient = OwnGradient(loop.stepper)
         self._knows_other_rows = False
-        self._look_every, self._knows_cost = LOOK_EVERY, False
+        self._look_every, self._gradient_every = LOOK_EVERY, 1
+        self._times_paced, self._look_seconds = 0, math.inf
         self._step_seconds: deque[float] = deque(maxlen=LOOK_EVERY)
 
     def at_start(self) -> Iterator[Violation]:
         """Before the first step: an adapter of which a part is frozen, a model that sees what it must not,
         a loss that is another."""
-        self._look(self._since)
-        yield from self._seen()
+        yield from self.look_now(self._since)
         frozen = [name for name, _, trains in self._flags if not trains and ".lora_" in name]
         if frozen:
             yield Violation(
@@ -116,27 +120,49 @@ class Invariants:
         yield from self._wiring(learner, done)
         yield from self._rate(learner, loop, done)
         yield from self._fed(loop, rows, batches, done)
-        yield from self._seen()
+        yield from self._isolation.read(loop.stepper)
+        yield from self._own_gradient.read(loop.stepper)
+        self._own_gradient.stepped(loop.stepper, done + 1, int(loop.train.target_counts[rows].sum()))
         if (done + 1) % self._look_every == 0:
             self._look(done + 1)
 
-    def _seen(self) -> Iterator[Violation]:
-        for look in self._looks:
-            yield from look.read(self._loop.stepper)
+    def before_step(self, done: int) -> None:
+        """The step after `done` updates is about to be queued."""
+        if self._own_gradient.can_look and done % self._gradient_every == 0:
+            self._own_gradient.arm()
 
-    def _look(self, step: int) -> None:
-        """By tiny forwards. On a GPU launches limit them and not their tokens, so what they cost is measured, once."""
-        started = time.perf_counter()
+    def look_now(self, step: int) -> Iterator[Violation]:
+        """What tiny forwards show, without waiting for their turn: of an evaluation too."""
+        stepper = self._loop.stepper
         try:
-            for look in self._looks:
-                look.look(self._loop.stepper, step)
+            self._isolation.look(stepper, step)
+            self._own_loss.look(stepper, step)
         except torch.OutOfMemoryError:  # that memory is short is the loop's to mend
             return
-        if self._step_seconds and not self._knows_cost:
-            self._knows_cost = True
-            seconds = time.perf_counter() - started
-            every = math.ceil(seconds / (LOOK_SHARE * median(self._step_seconds)))
-            self._look_every = self._loop.stepper.processes.from_main(max(LOOK_EVERY, every))
+        yield from self._isolation.read(stepper)
+        yield from self._own_loss.read(stepper)
+
+    def _look(self, step: int) -> None:
+        started = time.perf_counter()
+        try:
+            self._isolation.look(self._loop.stepper, step)
+        except torch.OutOfMemoryError:
+            return
+        self._look_seconds = min(self._look_seconds, time.perf_counter() - started)
+        if self._step_seconds and self._times_paced < TIMES_PACED:
+            self._times_paced += 1
+            self._pace()
+
+    def _pace(self) -> None:
+        """On a GPU launches limit what is looked at, not its tokens: what it costs is measured, and it comes as often
+        as that allows. The cheapest of a few times counts: what else the machine did must not blind a run."""
+        usual = median(self._step_seconds)
+        paces = LOOK_EVERY, 1
+        if usual > 0:
+            looks = math.ceil(self._look_seconds / (LOOK_SHARE * usual))
+            own = self._own_gradient.seconds if math.isfinite(self._own_gradient.seconds) else 0.0
+            paces = max(LOOK_EVERY, looks), max(1, math.ceil(own / (GRADIENT_SHARE * usual)))
+        self._look_every, self._gradient_every = self._loop.stepper.processes.from_main(paces)
 
     def _wiring(self, learner: Learner, done: int) -> Iterator[Violation]:
         held = [p for group in learner.optimizer.param_groups for p in group["params"]]
@@ -191,7 +217,7 @@ class Invariants:
         return rate
 
     def _fed(self, loop: Loop, rows: Rows, batches: Sequence[Batch], done: int) -> Iterator[Violation]:
-        planned = self._order.rows(done)
+        planned = rows_of(self._order, done)
         left_out = loop.state.changes.left_out
         planned = planned[~np.isin(planned, left_out)] if left_out else planned
         if len(rows) != len(planned) or not (rows == planned).all():
@@ -238,7 +264,7 @@ class Invariants:
         """The step (from 1) of which these are the planned rows; None where they are of none."""
         left_out = loop.state.changes.left_out
         for done in range(min(loop.plan.total_steps.value, STEPS_LOOKED_THROUGH)):
-            planned = self._order.rows(done)
+            planned = rows_of(self._order, done)
             planned = planned[~np.isin(planned, left_out)] if left_out else planned
             if len(planned) == len(rows) and (planned == rows).all():
                 return done + 1
@@ -364,7 +390,7 @@ class Invariants:
         self._rates = 0.0
         self._lost_in_a_row = 0
         self._knows_other_rows = False
-        for look in self._looks:
+        for look in (self._isolation, self._own_loss, self._own_gradient):
             look.forget()
 
     def restore(self, loop: Loop) -> None:

@@ -109,17 +109,20 @@ class Policy:
         if not needs_repair:
             return CONTINUE
         most = self.settings.max_repairs
-        if max(attempts, _failed_in_a_row(repairs)) >= most or len(repairs) >= MOST_TIMES * most:
+        is_spent = max(attempts, _failed_in_a_row(repairs)) >= most or len(repairs) >= MOST_TIMES * most
+        if is_spent and _must_end(incident):
             helped = sum(bool(repair.kept) for repair in repairs)
             return self._give_up(diagnosis, f"{len(repairs)} repairs were made, {helped} helped")
-        rewind = (
-            self._by_cause(loop, incident, found, attempts, restore)
-            if found is not None
-            else self._without_a_cause(loop, incident, diagnosis, attempts, restore)
-        )
+        rewind = None
+        if not is_spent:
+            rewind = (
+                self._by_cause(loop, incident, found, attempts, restore)
+                if found is not None
+                else self._without_a_cause(loop, incident, diagnosis, attempts, restore)
+            )
         if rewind is not None:
             return rewind
-        if incident.is_damaged or _cannot_learn(incident):
+        if _must_end(incident):
             return self._give_up(diagnosis, "no remedy may be applied by itself")
         return CONTINUE
 
@@ -184,7 +187,7 @@ class Policy:
         return Rewind(trial.snapshot, reason, trial.changes_before)
 
     def _watching(self, incident: Incident, found: CauseFound | None, diagnosis: Diagnosis) -> Intervention:
-        if incident.is_ruined or _cannot_learn(incident):
+        if incident.is_ruined or (_cannot_learn(incident) and not _is_only_reordered(incident)):
             return self._give_up(diagnosis, "guard.mode is watch, so nothing was changed")
         return CONTINUE
 
@@ -227,6 +230,8 @@ class Policy:
             # Nothing was learnt so far, and all planned steps done rightly are worth more than the rest of them.
             incident.goes_back_to_the_start()
         if name in REWIRES:
+            if attempts:  # the wiring was made anew, and broke again
+                return None
             return self._back(loop, incident, found.rule, name, changes, {}, restore=restore)
         if name in UNCHANGED:
             if attempts and not incident.goes_further_back():
@@ -409,6 +414,21 @@ def _has_bf16(loop: Loop) -> bool:
 def _cannot_learn(incident: Incident) -> bool:
     """The steps do not do what was planned, and going back did not change that."""
     return any(violation.invariant not in WEIGHTS_ARE_WELL for violation in incident.violations)
+
+
+def _must_end(incident: Incident) -> bool:
+    """Nothing can be done, and what would come of going on is worth nothing."""
+    return incident.is_damaged or (_cannot_learn(incident) and not _is_only_reordered(incident))
+
+
+def _is_only_reordered(incident: Incident) -> bool:
+    """The steps are made of the training rows, in another order than planned. It is told, and mended where it can be;
+    a run that learns from them is worth more than none."""
+    return all(
+        violation.invariant in WEIGHTS_ARE_WELL
+        or (violation.invariant == "rows" and violation.detail.get("what") == "rows")
+        for violation in incident.violations
+    )
 
 
 def _is_better(before: Sequence[float], after: Sequence[float]) -> bool:

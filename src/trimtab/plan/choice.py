@@ -42,8 +42,8 @@ class Settled:
     effective: int
     total_steps: int
     steps_per_epoch: int
-    seed: int
-    """Of the order of the examples."""
+    seed: int | None
+    """Of the order of the examples; None: as the file has them."""
     precision: str
     optim: str
     """The first that is considered."""

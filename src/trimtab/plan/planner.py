@@ -119,8 +119,9 @@ def plan(
     cut = Cut(*cuts[0], bool(checkpointing), optims[0])
     rehearser = None
     if rehearse is not None:
-        seed = training.seed if training.data_seed is None else training.data_seed
-        settled = Settled(effective, total, per_epoch, seed, precision.value, optims[0], packing, len(cuts) > 1)
+        settled = Settled(
+            effective, total, per_epoch, training.order_seed, precision.value, optims[0], packing, len(cuts) > 1
+        )
         rehearser = rehearse(settled)
         weighed = choose(cuts, optims, checkpointing, rehearser)
         cut = weighed[0].cut

@@ -49,7 +49,7 @@ def training_shapes(
     processes: int,
     total_steps: int,
     steps_per_epoch: int,
-    seed: int,
+    seed: int | None,
     padded: bool,
 ) -> Shapes:
     """Of every step that the run will do, in its first epochs."""

@@ -31,7 +31,7 @@ def prepare_inputs(config: RunConfig, notify: Callable[[str], None]) -> tuple[An
     data = prepare(
         config.data,
         tokenizer,
-        seed=config.training.seed if config.training.data_seed is None else config.training.data_seed,
+        seed=config.training.data_seed_or_seed,
         vocab_size=vocab_size,
         model_max_length=longest_position(config.model),
         cache_dir=Path(config.data.cache_dir).expanduser() if config.data.cache_dir else default_cache_dir(),

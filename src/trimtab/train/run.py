@@ -15,6 +15,7 @@ from trimtab.config import RunConfig, TrainingConfig, dump_yaml, with_absolute_p
 from trimtab.data.order import Order
 from trimtab.data.prepare import PreparedData
 from trimtab.diagnose.case import Case
+from trimtab.diagnose.causes.overfit import Overfit
 from trimtab.diagnose.engine import diagnose
 from trimtab.diagnose.of_records import verdict_of
 from trimtab.diagnose.readers import read
@@ -167,12 +168,11 @@ def learner_of(model: nn.Module, plan: Plan, training: TrainingConfig) -> Learne
 
 
 def order_of(config: RunConfig, plan: Plan) -> Order:
-    training = config.training
     return Order(
         examples=plan.examples.value,
         effective_batch_size=plan.effective_batch_size.value,
         steps_per_epoch=plan.steps_per_epoch.value,
-        seed=training.seed if training.data_seed is None else training.data_seed,
+        seed=config.training.order_seed,
     )
 
 
@@ -260,6 +260,7 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
     state, keeper = loop.state, loop.keeper
     step = state.global_step
     if not ending.interrupted:
+        _withdraw_overfitting(state)
         if _ends_with_best(run, ending, state) and state.best_step is not None:
             step = keeper.load_best()
             assert step == state.best_step, f"best/ is of step {step}, the best evaluation was at {state.best_step}"
@@ -316,6 +317,19 @@ def _as_the_records_say(run_dir: RunDir, verdict: Verdict) -> Verdict:
     if verdict.status is Status.FAILED:
         update |= {"causes": told.causes, "diagnosis": told.diagnosis}
     return verdict.model_copy(update=update)
+
+
+def _withdraw_overfitting(state: RunState) -> None:
+    """An evaluation that rose and then fell below its best, as the learning rate decayed, was no overfitting."""
+    if state.best_step is None or state.best_step != state.global_step:
+        return
+    state.diagnoses = [one for one in state.diagnoses if not one.causes or one.causes[0].rule != Overfit.name]
+    state.repairs = [
+        repair.model_copy(update={"kept": False, "sentence": f"{repair.sentence}; the last evaluation is the best"})
+        if repair.cause == Overfit.name
+        else repair
+        for repair in state.repairs
+    ]
 
 
 def _ends_with_best(run: Run, ending: Ending, state: RunState) -> bool:

@@ -56,6 +56,7 @@ BAD = {
     "training.early_stopping_threshold": ["-0.1", "some", ".nan"],
     "training.seed": ["-1", "4294967296", "1.5"],
     "training.data_seed": ["-1", "4294967296", "some"],
+    "training.train_sampling_strategy": ["by_length", "3", "[random]"],
     "training.report_to": ["comet_ml", "[tensorboard, neptune]", "{a: b}", "3"],
     "training.fsdp": ["shard_grad_op", "hybrid_shard", "[full_shard, offload]"],
     "training.output_dir": ["''", "[a]", "{a: b}"],

@@ -20,15 +20,23 @@ from trimtab.rehearsal.shapes import MOST_EPOCHS, Sizes, evaluation_shapes, trai
     st.integers(1, 40),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([7, None]),
 )
 def test_the_largest_micro_batch_is_the_loops_largest(
-    tokens: list[int], micro: int, accumulation: int, processes: int, total_steps: int, padded: bool, drops_last: bool
+    tokens: list[int],
+    micro: int,
+    accumulation: int,
+    processes: int,
+    total_steps: int,
+    padded: bool,
+    drops_last: bool,
+    seed: int | None,
 ) -> None:
     effective = micro * accumulation * processes
     lengths = np.array(tokens)
     sizes = Sizes(lengths, lengths - 1)
     rounded = len(tokens) // effective if drops_last else -(-len(tokens) // effective)
-    order = Order(len(tokens), effective, max(1, rounded), seed=7)
+    order = Order(len(tokens), effective, max(1, rounded), seed)
     shapes = training_shapes(
         sizes,
         effective=effective,
@@ -36,7 +44,7 @@ def test_the_largest_micro_batch_is_the_loops_largest(
         processes=processes,
         total_steps=total_steps,
         steps_per_epoch=order.steps_per_epoch,
-        seed=7,
+        seed=seed,
         padded=padded,
     )
     computed = []

@@ -27,6 +27,14 @@ def test_with_drop_last_every_batch_is_full_and_no_example_comes_twice(examples:
     assert len(set(np.concatenate(batches))) == sum(map(len, batches))
 
 
+@given(examples=st.integers(1, 60), batch=st.integers(1, 20), epoch=st.integers(0, 3))
+def test_without_a_seed_each_epoch_is_the_files_order(examples: int, batch: int, epoch: int) -> None:
+    per_epoch = steps_per_epoch(examples, batch, drop_last=False)
+    order = Order(examples, batch, per_epoch, seed=None)
+    rows = np.concatenate([order.rows(epoch * per_epoch + step) for step in range(per_epoch)])
+    assert rows.tolist() == list(range(examples))
+
+
 def test_epochs_and_seeds_differ_and_the_same_ones_do_not() -> None:
     assert (permutation(50, 1, 0) != permutation(50, 1, 1)).any()
     assert (permutation(50, 1, 0) != permutation(50, 2, 0)).any()

@@ -34,6 +34,7 @@ from trimtab.checks.rules.prompt_in_targets import PromptInTargets
 from trimtab.checks.rules.repeated_turns import RepeatedTurns
 from trimtab.checks.rules.role_order import RoleOrder
 from trimtab.checks.rules.row_length_outliers import RowLengthOutliers
+from trimtab.checks.rules.rows_in_file_order import RowsInFileOrder
 from trimtab.checks.rules.schedule_ends_early import ScheduleEndsEarly
 from trimtab.checks.rules.shuffled_answers import ShuffledAnswers
 from trimtab.checks.rules.tokenizer_of_another_model import TokenizerOfAnotherModel
@@ -68,6 +69,7 @@ RULES: tuple[Rule, ...] = (
     RepeatedTurns(),
     ExactDuplicates(),
     NearDuplicates(),
+    RowsInFileOrder(),
     ValidationOverlap(),
     ValidationUnlikeTraining(),
     ControlTextInData(),

@@ -12,6 +12,7 @@ from trimtab.config.foreign.training_arguments import (
     OPTIMIZERS,
     apply_defaults,
     enter_not_here,
+    translate_file_order,
     translate_fsdp,
     translate_schedule,
     translate_training_argument,
@@ -170,7 +171,6 @@ _LEFT: dict[str, str] = {
         "overrides_of_model_config overrides_of_model_kwargs model_config model_kwargs cls_model_config"
     ),
     "the tokenizer is the one in the model's folder; checked with that": "tokenizer_config",
-    "the order is random; checked with that": "curriculum_sampling",
     "no row is left out for being short; checked with all rows": "min_sample_len",
     "all rows are read; checked with all of them": "dataset_shard_num dataset_shard_idx",
     "4-bit weights are NF4 with quantised constants, as axolotl's own default is": "bnb_config_kwargs",
@@ -393,6 +393,7 @@ def _optimizer(ledger: Ledger) -> None:
         ledger.leave("cosine_min_lr_ratio", "the schedule falls to 0 here; checked with that")
     translate_schedule(ledger, "lr_scheduler")
     translate_warmup(ledger)
+    translate_file_order(ledger, "curriculum_sampling")
     four_bit = ledger.is_on("load_in_4bit") or str(ledger.value("adapter", "")).lower() == "qlora"
     translate_fsdp(ledger, four_bit=four_bit, optimizer=optimizer)
 

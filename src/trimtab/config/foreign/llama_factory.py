@@ -11,6 +11,7 @@ from trimtab.config.foreign.sources import found_beside, set_training_data, tran
 from trimtab.config.foreign.training_arguments import (
     TRAINING_ARGUMENTS_DEFAULTS,
     apply_defaults,
+    translate_file_order,
     translate_fsdp,
     translate_schedule,
     translate_training_argument,
@@ -116,7 +117,6 @@ _LEFT: dict[str, str] = {
     "sets are read one after another and shuffled; checked with all their rows once": "mix_strategy interleave_probs",
     "one loss over all validation rows; checked with that": "eval_on_each_dataset",
     "rendered as the tokenizer's chat template does it": "default_system tool_format enable_thinking preserve_thinking",
-    "training data is always shuffled; checked with that": "disable_shuffling",
     "the loss is plain cross-entropy; checked with that": (
         "use_dft_loss use_asft_loss asft_alpha use_eaft_loss eaft_alpha"
     ),
@@ -362,6 +362,7 @@ def _optimizer(ledger: Ledger) -> None:
     translate_warmup(ledger)
     four_bit = ledger.value("quantization_bit") in (4, "4")
     translate_fsdp(ledger, four_bit=four_bit, optimizer=str(ledger.value("optim", "")))
+    translate_file_order(ledger, "disable_shuffling")
     if "overwrite_output_dir" in ledger.keys:
         ledger.ignore("overwrite_output_dir", "a run's folder is never overwritten")
 

@@ -124,6 +124,13 @@ def translate_warmup(ledger: Ledger) -> None:
             ledger.translate("warmup_ratio", "training.warmup_steps")
 
 
+def translate_file_order(ledger: Ledger, key: str) -> None:
+    """A switch that keeps the rows in the order of the file."""
+    if key in ledger.keys:
+        strategy = "sequential" if ledger.is_on(key) else "random"
+        ledger.translate(key, "training.train_sampling_strategy", strategy)
+
+
 def translate_schedule(ledger: Ledger, key: str) -> None:
     """The schedule, and its options where we have the schedule."""
     word = str(ledger.value(key, "")).lower()
