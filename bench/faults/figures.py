@@ -67,8 +67,10 @@ class Results:
 
     @property
     def repairable(self) -> list[Found]:
-        """What the guard may put right by itself, and where there is something to put right."""
-        return [c for c in self.guarded if c["mend"] == Mend.SAFE and c["harmed"]]
+        """What the guard may put right by itself, and where there is something to put right: a run that was refused
+        for the right reason needs no repair."""
+        mine = [c for c in self.guarded if c["mend"] == Mend.SAFE and c["harmed"]]
+        return [c for c in mine if not (c["guarded"]["refused"] and c["guarded"]["top1"])]
 
     def of(self, demand: Demand) -> list[Found]:
         return [case for case in self.guarded if case["demand"] == demand.value]
