@@ -148,6 +148,7 @@ def test_rows_in_the_files_order_are_told_where_another_was_planned(world: TinyW
         Order.rows = planned  # type: ignore[method-assign]
     assert verdict.causes[0].rule == "data-order"
     assert verdict.causes[0].step <= 2
+    assert not verdict.stopped_by_guard, "it learns from all its rows, in another order"
 
     asked = config(world, tmp_path / "asked")
     asked["training"]["train_sampling_strategy"] = "sequential"
@@ -221,3 +222,18 @@ def test_memory_that_runs_out_is_named_and_is_no_try_of_another_repair(
     assert remedies["halve-micro-batch"].cause == "memory-longest-batch"
     assert all(repair.kept for repair in verdict.repairs)
     assert {"memory-longest-batch", "nondeterministic-or-hardware"} <= {cause.rule for cause in verdict.causes}
+
+
+def test_rows_that_come_again_and_again_are_no_order(world: TinyWorld, tmp_path: Path) -> None:
+    """A sampler that is stuck learns a batch by heart; held-out examples may not show it."""
+    from trimtab.data.order import Order
+
+    planned = Order.rows
+    Order.rows = lambda self, step: planned(self, min(step, 3))  # type: ignore[method-assign]
+    try:
+        result = train(config(world, tmp_path / "harmed"))
+    finally:
+        Order.rows = planned  # type: ignore[method-assign]
+    assert result.exit_status == 3
+    assert result.verdict.stopped_by_guard
+    assert result.verdict.causes[0].step <= 7

@@ -76,9 +76,10 @@ class Case:
     def saw(self, *symptoms: str) -> bool:
         return any(sighting.symptom in symptoms for sighting in self.sightings)
 
-    def broke(self, *invariants: str) -> Violation | None:
-        """The first violation of any of these."""
-        return next((violation for violation in self.violations if violation.invariant in invariants), None)
+    def broke(self, *invariants: str, what: str | None = None) -> Violation | None:
+        """The first violation of any of these; of the kind `what`, where an invariant breaks in several ways."""
+        broken = (violation for violation in self.violations if violation.invariant in invariants)
+        return next((one for one in broken if what is None or one.detail.get("what") == what), None)
 
     def value(self, probe: str, name: str) -> Any:
         """A number that a probe measured; None where it was not made, or did not measure it."""

@@ -25,6 +25,7 @@ from trimtab.diagnose.case import Case
 from trimtab.diagnose.engine import diagnose
 from trimtab.diagnose.online import Gates
 from trimtab.diagnose.trace import Trace
+from trimtab.guard.broken import Broken
 from trimtab.guard.held_out import Certified
 from trimtab.guard.incident import FLAT, LEAST_GAIN, Incident, setup_of
 from trimtab.guard.invariants import Invariants, same_evaluation
@@ -74,8 +75,9 @@ class Guard:
         self.records: deque[StepRecord] = deque(maxlen=RECORDS)
         self.evals: list[EvalRecord] = []
         self._sightings: dict[str, Sighting] = {}
-        self._violations: list[Violation] = []
+        self._broken = Broken()
         self._told: set[str] = set()
+        """Symptoms of evaluations, and that memory is short."""
         self._suspicion_steps = 0.0
         self._lab: Lab | None = None
         self._is_begun = False
@@ -99,13 +101,13 @@ class Guard:
             self.evals = [record for record in evals if record.step <= loop.state.global_step]
         for record in self.evals:  # the base's, and on a resume those before it
             self.gates.on_eval(record)
-        self._violations += self.invariants.at_start()
+        self._broken.add(self.invariants.at_start())
 
     def before_step(self, loop: Loop) -> None:
         step = loop.state.global_step
         self.invariants.before_step(step)
         is_start = not self.ring.snapshots and step == 0  # to compare with, also where nothing is repaired
-        if self._breaks_anew() or not (is_start or self.settings.mode == "repair"):
+        if _breaks(self._broken.waiting) or not (is_start or self.settings.mode == "repair"):
             return
         if self._has_room and self.ring.is_due(step):
             self.ring.keep(take(loop.stepper.learners[0], loop.stepper.scaler, loop.state))
@@ -114,13 +116,13 @@ class Guard:
             loop.notify("guard: there is no memory for states to go back to, so a run that goes wrong stops")
 
     def after_step(self, loop: Loop, rows: Rows, batches: Sequence[Batch]) -> Intervention:
-        self._violations += self.invariants.after_step(loop, rows, batches)
+        self._broken.add(self.invariants.after_step(loop, rows, batches))
         return self._on_violation()
 
     def on_step(self, record: StepRecord, measured: Measured) -> Intervention:
         self.records.append(record)
         self._last_norm = record.grad_norm if math.isfinite(record.grad_norm) else self._last_norm
-        self._violations += self.invariants.on_step(record, measured)
+        self._broken.add(self.invariants.on_step(record, measured))
         seen = self.gates.on_step(self._without_overflow(record))
         for sighting in seen:
             self._sightings.setdefault(sighting.symptom, sighting)
@@ -137,21 +139,20 @@ class Guard:
 
     def on_eval(self, loop: Loop, record: EvalRecord) -> Intervention:
         self.evals.append(record)
-        if self._is_begun and self._lab is not None and "evaluation-repeats" not in self._told:
+        if self._is_begun and self._lab is not None and not self._broken.knows("evaluation-repeats"):
             rows = self._lab.held_out_rows[:REPEATED_EXAMPLES]
             first, second = (self._lab.losses(self._lab.held_out_store, rows) for _ in range(2))
             if not same_evaluation(first, second, loop.stepper.processes.device):
-                self._violations.append(
-                    Violation(
-                        invariant="evaluation-repeats",
-                        step=record.step,
-                        sentence=f"two evaluations of the same weights differ: {first[0]:.6f} and {second[0]:.6f}",
-                        detail={"first": first, "second": second},
-                    )
+                seen_twice = Violation(
+                    invariant="evaluation-repeats",
+                    step=record.step,
+                    sentence=f"two evaluations of the same weights differ: {first[0]:.6f} and {second[0]:.6f}",
+                    detail={"first": first, "second": second},
                 )
+                self._broken.add([seen_twice])
         if not self._is_begun:  # the base's; `begin` tells the gates
             return CONTINUE
-        self._violations += self.invariants.look_now(record.step)
+        self._broken.add(self.invariants.look_now(record.step))
         seen = [*self.gates.on_eval(record), *self._slow(loop, record)]
         for sighting in seen:
             self._sightings[sighting.symptom] = sighting
@@ -167,6 +168,7 @@ class Guard:
             return self._investigate(loop, reason)
         except (torch.OutOfMemoryError, CannotProbe) as error:
             self._event(loop, "notice", f"not looked into ({reason}): {str(error).splitlines()[0]}", {})
+            self._broken.looked_into(tuple(self._broken.waiting), goes_on=True)
             self._forget()
             return CONTINUE
         finally:
@@ -176,8 +178,8 @@ class Guard:
     def _investigate(self, loop: Loop, reason: str) -> Intervention:
         lab = self._lab = self._new_lab(loop)
         processes = loop.stepper.processes
-        self._violations += self.invariants.look_now(loop.state.global_step)
-        violations = [violation for seen in processes.everyone(self._violations) for violation in seen]
+        self._broken.add(self.invariants.look_now(loop.state.global_step))
+        violations = [violation for seen in processes.everyone(self._broken.waiting) for violation in seen]
         trial: Trial | None = self.policy.trial
         lost_trial: Trial | None = None
         if trial is not None and (_breaks(violations) or loop.state.global_step >= trial.until_step):
@@ -211,13 +213,12 @@ class Guard:
             answer = self.policy.decide(loop, incident, diagnosis, self.invariants.restore)
         if answer is CONTINUE and lost_trial is not None:
             answer = self.policy.undo(lost_trial)
-        self._told |= {violation.invariant for violation in violations}
+        self._broken.looked_into(violations, goes_on=answer is CONTINUE)
         self._forget()
         return answer
 
     def _forget(self) -> None:
         """What was looked into is not asked about again."""
-        self._violations.clear()
         self._sightings.clear()
         self.gates.clear()
 
@@ -231,7 +232,7 @@ class Guard:
         self.gates.rewind(step)
         self.invariants.go_back_to(step)
         self._sightings.clear()
-        self._violations.clear()
+        self._broken.went_back()
         self._told &= {"memory"}
 
     def halved(self, loop: Loop, reason: str, before: int, after: int) -> None:
@@ -259,12 +260,7 @@ class Guard:
     # ── within ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _on_violation(self) -> Intervention:
-        new = next((violation for violation in self._violations if violation.invariant not in self._told), None)
-        return Investigate(new.sentence) if new is not None else CONTINUE
-
-    def _breaks_anew(self) -> bool:
-        """Whether a state from now on is none to go back to."""
-        return _breaks([violation for violation in self._violations if violation.invariant not in self._told])
+        return Investigate(self._broken.waiting[0].sentence) if self._broken.waiting else CONTINUE
 
     def _slow(self, loop: Loop, record: EvalRecord) -> list[Sighting]:
         """Whether the whole validation set is hardly better than under the base, where it should be."""
@@ -330,7 +326,7 @@ class Guard:
             candidates = np.linspace(0, len(store) - 1, min(HELD_OUT_EXAMPLES, len(store))).astype(np.int64)
         else:
             store = loop.train
-            order = permutation(loop.order.examples, loop.order.seed, 0)
+            order = permutation(loop.order.examples, loop.config.training.data_seed_or_seed, 0)
             candidates = np.sort(order[-HELD_OUT_EXAMPLES:])
         tokens = np.cumsum(store.lengths[candidates])
         fitting = max(LEAST_MEASURED, int((tokens <= room).sum()))

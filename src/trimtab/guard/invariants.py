@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from trimtab.data.collate import FINGERPRINTS, Batch, fingerprint, targets_of
 from trimtab.data.order import Order, Rows, micro_batches, rows_of
 from trimtab.guard.isolation import Isolation
+from trimtab.guard.look import Look
 from trimtab.guard.own_gradient import OwnGradient
 from trimtab.guard.own_loss import OwnLoss
 from trimtab.plan.schedule import schedule
@@ -96,6 +98,8 @@ class Invariants:
         self._own_loss = OwnLoss(model, loop.feed, loop.vocabulary, is_sparse=self._is_sparse)
         self._own_gradient = OwnGradient(loop.stepper)
         self._knows_other_rows = False
+        self._had: tuple[int, NDArray[np.bool_]] | None = None
+        """Once the rows are others than planned: the epoch, and which of its rows were had."""
         self._look_every, self._gradient_every = LOOK_EVERY, 1
         self._times_paced, self._look_seconds = 0, math.inf
         self._step_seconds: deque[float] = deque(maxlen=LOOK_EVERY)
@@ -120,7 +124,7 @@ class Invariants:
         yield from self._wiring(learner, done)
         yield from self._rate(learner, loop, done)
         yield from self._fed(loop, rows, batches, done)
-        yield from self._isolation.read(loop.stepper)
+        yield from self._seen()
         yield from self._own_gradient.read(loop.stepper)
         self._own_gradient.stepped(loop.stepper, done + 1, int(loop.train.target_counts[rows].sum()))
         if (done + 1) % self._look_every == 0:
@@ -129,29 +133,41 @@ class Invariants:
     def before_step(self, done: int) -> None:
         """The step after `done` updates is about to be queued."""
         if self._own_gradient.can_look and done % self._gradient_every == 0:
-            self._own_gradient.arm()
+            self._own_gradient.arm(self._loop.stepper.scaler)
 
     def look_now(self, step: int) -> Iterator[Violation]:
         """What tiny forwards show, without waiting for their turn: of an evaluation too."""
-        stepper = self._loop.stepper
-        try:
-            self._isolation.look(stepper, step)
-            self._own_loss.look(stepper, step)
-        except torch.OutOfMemoryError:  # that memory is short is the loop's to mend
-            return
-        yield from self._isolation.read(stepper)
-        yield from self._own_loss.read(stepper)
+        if self._look_by(self._isolation, self._own_loss, step=step):
+            yield from self._seen()
+
+    def _seen(self) -> Iterator[Violation]:
+        for look in (self._isolation, self._own_loss):
+            yield from look.read(self._loop.stepper)
 
     def _look(self, step: int) -> None:
+        """In its turn. The loss is looked at in its gradient, if it can be."""
+        looks = (self._isolation,) if self._own_gradient.can_look else (self._isolation, self._own_loss)
         started = time.perf_counter()
-        try:
-            self._isolation.look(self._loop.stepper, step)
-        except torch.OutOfMemoryError:
+        if not self._look_by(*looks, step=step):
             return
         self._look_seconds = min(self._look_seconds, time.perf_counter() - started)
-        if self._step_seconds and self._times_paced < TIMES_PACED:
-            self._times_paced += 1
+        self._times_paced += 1
+        if self._times_paced == TIMES_PACED:
             self._pace()
+
+    def _look_by(self, *looks: Look, step: int) -> bool:
+        """False if memory ran out, in any process: that is the loop's to mend."""
+        stepper, ran_out = self._loop.stepper, False
+        try:
+            for look in looks:
+                look.look(stepper, step)
+        except torch.OutOfMemoryError:
+            ran_out = True
+        if not stepper.processes.any(ran_out):
+            return True
+        for look in looks:
+            look.forget()
+        return False
 
     def _pace(self) -> None:
         """On a GPU launches limit what is looked at, not its tokens: what it costs is measured, and it comes as often
@@ -224,9 +240,11 @@ class Invariants:
             yield Violation(
                 invariant="rows",
                 step=done + 1,
-                sentence=f"the step was made of other rows than planned (row {rows[0]} first, planned: {planned[0]})",
+                sentence=f"the step was made of other rows than planned (row {_first(rows)} first, planned: "
+                f"{_first(planned)})",
                 detail={
                     "what": "rows",
+                    "repeats": self._repeats(rows, len(planned), done),
                     "seen": rows[:8].tolist(),
                     "planned": planned[:8].tolist(),
                     "of_step": None if self._knows_other_rows else self._step_of(rows, loop),
@@ -259,6 +277,19 @@ class Invariants:
         if done - self._since < CONTENT_FIRST or done % CONTENT_EVERY == 0:
             marks = [fingerprint([loop.train.example(int(row)) for row in part]) for part in shares if len(part)]
             self._expected[done + 1] = sum(marks) % FINGERPRINTS, [batch.target_ids_N for batch in batches], planned
+
+    def _repeats(self, rows: Rows, planned: int, done: int) -> bool:
+        """Whether the step is no other order of the epoch's rows: more or fewer than planned, or some again."""
+        epoch, position = divmod(done, self._order.steps_per_epoch)
+        if self._had is None or self._had[0] != epoch:
+            had = np.zeros(self._order.examples, dtype=bool)
+            for step in range(done - position, done) if self._had is None else ():
+                had[self._loop.order.rows(step)] = True
+            self._had = epoch, had
+        had = self._had[1]
+        again = bool(had[rows].any()) or len(np.unique(rows)) < len(rows)
+        had[rows] = True
+        return again or len(rows) != planned
 
     def _step_of(self, rows: Rows, loop: Loop) -> int | None:
         """The step (from 1) of which these are the planned rows; None where they are of none."""
@@ -389,7 +420,7 @@ class Invariants:
         self._usual_without = None
         self._rates = 0.0
         self._lost_in_a_row = 0
-        self._knows_other_rows = False
+        self._knows_other_rows, self._had = False, None
         for look in (self._isolation, self._own_loss, self._own_gradient):
             look.forget()
 
@@ -407,6 +438,10 @@ class Invariants:
         learner.parameters.update(self._trainable)
         learner.optimizer = build_optimizer(self._plan.optim.value, self._trainable, loop.config.training)
         learner.schedule, learner.peak_learning_rate = self._schedule, float(self._plan.learning_rate.value)
+
+
+def _first(rows: Rows) -> int | str:
+    return int(rows[0]) if len(rows) else "none"
 
 
 def _is_sparse(model: nn.Module) -> bool:

@@ -45,14 +45,16 @@ class OwnGradient:
         self.seconds = math.inf
         """What looking took on the host, at its cheapest."""
         self._hooks: list[Any] = []
+        self._scaler: torch.amp.GradScaler | None = None
         self._batch: Batch | None = None
         self._expected: torch.Tensor | None = None
         self._seen: torch.Tensor | None = None
         self._waiting: tuple[int, Aside] | None = None
 
-    def arm(self) -> None:
+    def arm(self, scaler: torch.amp.GradScaler) -> None:
         """The next forward with a graph is looked at."""
         self.disarm()
+        self._scaler = scaler
         self._batch = self._expected = self._seen = None
         self._hooks = [
             self._wrapped.register_forward_pre_hook(self._on_batch),
@@ -70,12 +72,9 @@ class OwnGradient:
         if self._expected is None or self._seen is None or not target_tokens:
             return
         factor = stepper.processes.count / target_tokens
-        expected = self._expected.double().flatten() * factor
-        seen = self._seen.double().flatten()
-        scale = getattr(stepper.scaler, "_scale", None)
-        if scale is not None:  # of before this step's update; it seldom changes, and by 2 where it does
-            seen = seen / scale.double()
-        measured = torch.stack([expected @ seen, expected @ expected, seen @ seen]) / factor**2
+        wide = torch.promote_types(self._expected.dtype, torch.float32)  # not every device has float64
+        expected, seen = self._expected.to(wide).flatten(), self._seen.to(wide).flatten() / factor
+        measured = torch.stack([expected @ seen, expected @ expected, seen @ seen])
         self._waiting = (step, Aside(measured, stepper.processes.device))
         self._batch = self._expected = self._seen = None
 
@@ -125,7 +124,9 @@ class OwnGradient:
             (self._expected,) = torch.autograd.grad(loss, hidden)
 
         def keep(grad: torch.Tensor) -> None:
-            self._seen = grad.detach().flatten(0, 1).index_select(0, positions)
+            seen = grad.detach().flatten(0, 1).index_select(0, positions)
+            scale = getattr(self._scaler, "_scale", None)  # now: the step's end may change it
+            self._seen = seen if scale is None else seen.float() / scale
 
         hidden_BTD.register_hook(keep)
         self.seconds = min(self.seconds, time.perf_counter() - started)

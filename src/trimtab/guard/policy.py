@@ -422,11 +422,15 @@ def _must_end(incident: Incident) -> bool:
 
 
 def _is_only_reordered(incident: Incident) -> bool:
-    """The steps are made of the training rows, in another order than planned. It is told, and mended where it can be;
-    a run that learns from them is worth more than none."""
+    """The steps are made of the epoch's rows, in another order than planned. It is told, and mended where it can be; a
+    run that learns from them is worth more than none."""
     return all(
         violation.invariant in WEIGHTS_ARE_WELL
-        or (violation.invariant == "rows" and violation.detail.get("what") == "rows")
+        or (
+            violation.invariant == "rows"
+            and violation.detail.get("what") == "rows"
+            and not violation.detail.get("repeats")
+        )
         for violation in incident.violations
     )
 

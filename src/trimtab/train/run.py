@@ -323,7 +323,12 @@ def _withdraw_overfitting(state: RunState) -> None:
     """An evaluation that rose and then fell below its best, as the learning rate decayed, was no overfitting."""
     if state.best_step is None or state.best_step != state.global_step:
         return
-    state.diagnoses = [one for one in state.diagnoses if not one.causes or one.causes[0].rule != Overfit.name]
+    diagnoses = []
+    for diagnosis in state.diagnoses:
+        causes = tuple(cause for cause in diagnosis.causes if cause.rule != Overfit.name)
+        if causes or not diagnosis.causes:
+            diagnoses.append(diagnosis.model_copy(update={"causes": causes}))
+    state.diagnoses = diagnoses
     state.repairs = [
         repair.model_copy(update={"kept": False, "sentence": f"{repair.sentence}; the last evaluation is the best"})
         if repair.cause == Overfit.name

@@ -44,8 +44,8 @@ class EvalMismatch(Cause):
     remedies: ClassVar[tuple[Remedy, ...]] = (EVAL_MODE,)
 
     def prove(self, case: Case) -> Weight | None:
-        offset = case.broke("loss-is-the-targets")
-        if offset is not None and offset.detail.get("what") == "evaluated":
+        offset = case.broke("loss-is-the-targets", what="evaluated")
+        if offset is not None:
             return self.proven(EXACT, offset.sentence, step=offset.step)
         broken = case.broke("evaluation-repeats")
         leaves = ("nondeterministic-or-hardware",)

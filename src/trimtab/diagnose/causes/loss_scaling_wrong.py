@@ -43,8 +43,8 @@ class LossScalingWrong(Cause):
     remedies: ClassVar[tuple[Remedy, ...]] = (FIX_DIVISOR,)
 
     def prove(self, case: Case) -> Weight | None:
-        broken = case.broke("loss-is-the-targets")
-        if broken is not None and broken.detail.get("what") == "trained":
+        broken = case.broke("loss-is-the-targets", what="trained")
+        if broken is not None:
             return self.proven(EXACT, broken.sentence, step=broken.step)
         for what in ("loss", "norm"):
             ratio = number(case, "equality", f"accumulation_{what}_ratio")
