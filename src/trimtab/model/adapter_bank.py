@@ -1,0 +1,190 @@
+"""K LoRA adapters on one frozen base, trained in one forward and backward (Ye et al., ASPEN, arXiv 2312.02515: rows of
+all adapters through one product with the base).
+
+Each begins as PEFT begins it, from its own seed, and is saved as PEFT saves it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from trimtab.config import AdapterConfig
+from trimtab.errors import ModelError
+from trimtab.model.adapter import add_adapter
+from trimtab.model.bank_linear import BankLinear, Slots
+from trimtab.model.weights import ADAPTER_FILE, trained_parameters
+
+
+@dataclass(frozen=True)
+class Member:
+    """An adapter that is to be one of several."""
+
+    trial: str
+    adapter: AdapterConfig
+    seed: int
+    """Of its first weights and of its dropout."""
+
+
+@dataclass
+class _Made:
+    """An adapter as PEFT made it."""
+
+    member: Member
+    config: Any
+    """peft.LoraConfig, as it is saved."""
+    tensors: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    """Module → A [R, in], B [out, R]."""
+    scales: dict[str, float]
+    names: dict[str, tuple[str, str]]
+    """Module → the names under which its A and B are saved."""
+
+
+def why_alone(adapter: AdapterConfig | None) -> str | None:
+    """Why an adapter cannot share its base with others; None if it can."""
+    if adapter is None:
+        return "all weights are trained: there is no frozen base to share"
+    if adapter.use_dora:
+        return "use_dora normalises the base's weights for each adapter"
+    if adapter.init_lora_weights in ("olora", "pissa"):
+        return f"init_lora_weights: {adapter.init_lora_weights} changes the base for each adapter"
+    if adapter.modules_to_save:
+        return "modules_to_save trains copies of whole layers"
+    if adapter.bias != "none":
+        return "biases of the base are trained"
+    if adapter.rank_pattern:
+        return "rank_pattern gives layers ranks of their own"
+    return None
+
+
+class AdapterBank:
+    """The adapters of a cohort, on a base whose layers it took the place of. Members stand by rank, equal ranks in the
+    order in which they came."""
+
+    def __init__(self, base: nn.Module, members: Sequence[Member]) -> None:
+        """
+        Raises:
+            ModelError: PEFT refuses an adapter, or one cannot share the base; nothing is changed then.
+        """
+        assert members, "a cohort has a member"
+        made = sorted((_made(base, member) for member in members), key=lambda one: one.member.adapter.r)
+        self.base = base
+        self.device = next(base.parameters()).device
+        self._made = made
+        self.slots = Slots(
+            ranks=[one.member.adapter.r for one in made],
+            dropouts=[one.member.adapter.lora_dropout for one in made],
+            generators=[torch.Generator(self.device) for _ in made],
+        )
+        modules = list(made[0].tensors)
+        if any(list(one.tensors) != modules for one in made):
+            raise ModelError("adapter.target_modules: the adapters of a cohort must be on the same layers.")
+        self.layers: dict[str, BankLinear] = {}
+        for number, module in enumerate(modules):
+            matrices = [one.tensors[module] for one in made]
+            scales = [one.scales[module] for one in made]
+            self.layers[module] = BankLinear(base.get_submodule(module), self.slots, number, matrices, scales)
+        for module, layer in self.layers.items():
+            _set(base, module, layer)
+        for parameter in base.parameters():
+            parameter.requires_grad_(False)
+        for parameter in self.parameters():
+            parameter.requires_grad_(True)
+
+    @property
+    def members(self) -> list[Member]:
+        return [one.member for one in self._made]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """A and B of each layer and run of ranks, [Kr, …]."""
+        return [
+            matrix for layer in self.layers.values() for pair in zip(layer.a, layer.b, strict=True) for matrix in pair
+        ]
+
+    def tensors(self, k: int) -> dict[str, torch.Tensor]:
+        """What the k-th adapter has learnt, by the names under which PEFT saves it; views."""
+        group, at = self._place(k)
+        found: dict[str, torch.Tensor] = {}
+        for module, layer in self.layers.items():
+            name_a, name_b = self._made[k].names[module]
+            found[name_a] = layer.a[group].detach()[at]
+            found[name_b] = layer.b[group].detach()[at]
+        return found
+
+    def save(self, k: int, folder: Path) -> None:
+        """The k-th adapter, as PEFT writes one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = copy.deepcopy(self._made[k].config)
+        config.inference_mode = True
+        config.save_pretrained(folder)
+        saved = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in self.tensors(k).items()}
+        save_file(saved, folder / ADAPTER_FILE, metadata={"format": "pt"})
+
+    def keep(self, staying: Sequence[int]) -> None:
+        """Only these members stay, in their order. The parameters are new ones."""
+        assert staying and list(staying) == sorted(set(staying)), "some members, each once, in their order"
+        for layer in self.layers.values():
+            kept_a: list[torch.Tensor] = []
+            kept_b: list[torch.Tensor] = []
+            for (first, end), a, b in zip(self.slots.groups(), layer.a, layer.b, strict=True):
+                at = [k - first for k in staying if first <= k < end]
+                if at:
+                    kept_a.append(a.detach()[at])
+                    kept_b.append(b.detach()[at])
+            layer.a = nn.ParameterList([nn.Parameter(one) for one in kept_a])
+            layer.b = nn.ParameterList([nn.Parameter(one) for one in kept_b])
+            layer.scales = [layer.scales[k] for k in staying]
+        self._made = [self._made[k] for k in staying]
+        self.slots.ranks = [self.slots.ranks[k] for k in staying]
+        self.slots.dropouts = [self.slots.dropouts[k] for k in staying]
+        self.slots.generators = [self.slots.generators[k] for k in staying]
+
+    def remove(self) -> None:
+        """The base as it was."""
+        for module, layer in self.layers.items():
+            _set(self.base, module, layer.base)
+
+    def _place(self, k: int) -> tuple[int, int]:
+        """(which run of ranks, where in it)."""
+        for group, (first, end) in enumerate(self.slots.groups()):
+            if first <= k < end:
+                return group, k - first
+        raise IndexError(k)
+
+
+def _made(base: nn.Module, member: Member) -> _Made:
+    """PEFT's own adapter, taken off the base again."""
+    if reason := why_alone(member.adapter):
+        raise ModelError(f"{member.trial}: cannot share a base: {reason}.")
+    from peft.tuners.lora import LoraLayer
+
+    adapted: Any = add_adapter(base, member.adapter, seed=member.seed)
+    try:
+        saved_as = {id(p): name for name, p in trained_parameters(adapted).items()}
+        config = copy.deepcopy(adapted.peft_config["default"])
+        layers = {n: m for n, m in adapted.get_base_model().named_modules() if isinstance(m, LoraLayer)}
+        made = _Made(member, config, {}, {}, {})
+        for name, layer in layers.items():
+            if "default" not in layer.lora_A or layer.lora_variant.get("default") is not None:
+                raise ModelError(f"{member.trial}: cannot share a base: {name} is no plain linear layer.")
+            a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+            made.tensors[name] = a.detach().clone(), b.detach().clone()
+            made.scales[name] = float(layer.scaling["default"])
+            made.names[name] = saved_as[id(a)], saved_as[id(b)]
+        return made
+    finally:
+        adapted.unload()
+        if hasattr(base, "peft_config"):  # PEFT leaves it, and calls the next adapter a second one
+            del base.peft_config
+
+
+def _set(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent) if parent else model, last, module)
