@@ -137,8 +137,8 @@ def train_together(
                     done[trial.name] = {name: tensor.clone() for name, tensor in bank.tensors(k).items()}
             staying = [k for k, trial in enumerate(here) if trial not in going]
             bank.keep(staying)
-            optimizer.keep(bank, staying)
             here = [here[k] for k in staying]
+            optimizer.stand(bank, staying, [settings(trial) for trial in here])
         bank.slots.begin([trial.seed * 1000 + step for trial in here])
         given: Batch | list[Batch] = collate(rows(step), fitted.layout)
         if own_data:

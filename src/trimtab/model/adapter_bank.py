@@ -73,30 +73,14 @@ class AdapterBank:
         Raises:
             ModelError: PEFT refuses an adapter, or one cannot share the base; nothing is changed then.
         """
-        assert members, "a cohort has a member"
-        made = sorted((_made(base, member) for member in members), key=lambda one: one.member.adapter.r)
         self.base = base
         self.device = next(base.parameters()).device
-        self._made = made
-        self.slots = Slots(
-            ranks=[one.member.adapter.r for one in made],
-            dropouts=[one.member.adapter.lora_dropout for one in made],
-            generators=[torch.Generator(self.device) for _ in made],
-        )
-        modules = list(made[0].tensors)
-        if any(list(one.tensors) != modules for one in made):
-            raise ModelError("adapter.target_modules: the adapters of a cohort must be on the same layers.")
+        self.slots = Slots()
         self.layers: dict[str, BankLinear] = {}
-        for number, module in enumerate(modules):
-            matrices = [one.tensors[module] for one in made]
-            scales = [one.scales[module] for one in made]
-            self.layers[module] = BankLinear(base.get_submodule(module), self.slots, number, matrices, scales)
-        for module, layer in self.layers.items():
-            _set(base, module, layer)
+        self._made: list[_Made] = []
         for parameter in base.parameters():
             parameter.requires_grad_(False)
-        for parameter in self.parameters():
-            parameter.requires_grad_(True)
+        self.join(members)
 
     @property
     def members(self) -> list[Member]:
@@ -110,12 +94,10 @@ class AdapterBank:
 
     def tensors(self, k: int) -> dict[str, torch.Tensor]:
         """What the k-th adapter has learnt, by the names under which PEFT saves it; views."""
-        group, at = self._place(k)
         found: dict[str, torch.Tensor] = {}
-        for module, layer in self.layers.items():
+        for module in self.layers:
             name_a, name_b = self._made[k].names[module]
-            found[name_a] = layer.a[group].detach()[at]
-            found[name_b] = layer.b[group].detach()[at]
+            found[name_a], found[name_b] = self._matrices(k, module)
         return found
 
     def save(self, k: int, folder: Path) -> None:
@@ -130,26 +112,63 @@ class AdapterBank:
     def keep(self, staying: Sequence[int]) -> None:
         """Only these members stay, in their order. The parameters are new ones."""
         assert staying and list(staying) == sorted(set(staying)), "some members, each once, in their order"
-        for layer in self.layers.values():
-            kept_a: list[torch.Tensor] = []
-            kept_b: list[torch.Tensor] = []
-            for (first, end), a, b in zip(self.slots.groups(), layer.a, layer.b, strict=True):
-                at = [k - first for k in staying if first <= k < end]
-                if at:
-                    kept_a.append(a.detach()[at])
-                    kept_b.append(b.detach()[at])
-            layer.a = nn.ParameterList([nn.Parameter(one) for one in kept_a])
-            layer.b = nn.ParameterList([nn.Parameter(one) for one in kept_b])
-            layer.scales = [layer.scales[k] for k in staying]
-        self._made = [self._made[k] for k in staying]
-        self.slots.ranks = [self.slots.ranks[k] for k in staying]
-        self.slots.dropouts = [self.slots.dropouts[k] for k in staying]
-        self.slots.generators = [self.slots.generators[k] for k in staying]
+        self._stand(list(staying), [])
+
+    def join(self, members: Sequence[Member]) -> list[int | None]:
+        """More members, as they begin. The parameters are new ones.
+
+        Returns: of each place now, which it was before; None for one that is new.
+
+        Raises:
+            ModelError: as above; nothing is changed then.
+        """
+        assert members, "somebody joins"
+        self.remove()
+        try:
+            made = [_made(self.base, member) for member in members]
+            modules = list(self.layers) or list(made[0].tensors)
+            if any(list(one.tensors) != modules for one in made):
+                raise ModelError("adapter.target_modules: the adapters of a cohort must be on the same layers.")
+        finally:
+            self._take_place()
+        if not self.layers:
+            layers = enumerate(modules)
+            self.layers = {m: BankLinear(self.base.get_submodule(m), self.slots, number) for number, m in layers}
+            self._take_place()
+        return self._stand(list(range(len(self._made))), made)
+
+    def _stand(self, staying: list[int], new: list[_Made]) -> list[int | None]:
+        """By rank; among equal ones those that were there first."""
+        everyone = [*self._made, *new]
+        count = len(self._made)
+        order = sorted([*staying, *range(count, len(everyone))], key=lambda at: everyone[at].member.adapter.r)
+        matrices = {module: [self._matrices(k, module) for k in range(count)] for module in self.layers}
+        self._made = [everyone[at] for at in order]
+        slots = self.slots
+        generators = [*slots.generators, *(torch.Generator(self.device) for _ in new)]
+        slots.ranks = [one.member.adapter.r for one in self._made]
+        slots.dropouts = [one.member.adapter.lora_dropout for one in self._made]
+        slots.generators = [generators[at] for at in order]
+        for module, layer in self.layers.items():
+            known = [*matrices[module], *(one.tensors[module] for one in new)]
+            layer.hold([known[at] for at in order], [one.scales[module] for one in self._made])
+        for one in new:
+            one.tensors = dict.fromkeys(one.tensors, (torch.zeros(0), torch.zeros(0)))  # the layers have them now
+        return [at if at < count else None for at in order]
+
+    def _matrices(self, k: int, module: str) -> tuple[torch.Tensor, torch.Tensor]:
+        group, at = self._place(k)
+        layer = self.layers[module]
+        return layer.a[group].detach()[at], layer.b[group].detach()[at]
 
     def remove(self) -> None:
         """The base as it was."""
         for module, layer in self.layers.items():
             _set(self.base, module, layer.base)
+
+    def _take_place(self) -> None:
+        for module, layer in self.layers.items():
+            _set(self.base, module, layer)
 
     def _place(self, k: int) -> tuple[int, int]:
         """(which run of ranks, where in it)."""

@@ -22,10 +22,10 @@ from torch import nn
 class Slots:
     """What all layers of a bank know: who is there, whose rows are whose, and what each draws at random."""
 
-    ranks: list[int]
+    ranks: list[int] = field(default_factory=list)
     """Of each adapter; equal ones stand together."""
-    dropouts: list[float]
-    generators: list[torch.Generator]
+    dropouts: list[float] = field(default_factory=list)
+    generators: list[torch.Generator] = field(default_factory=list)
     """One stream for each adapter: it draws what it draws alone."""
     tokens: list[int] = field(default_factory=list)
     """Rows of each adapter in the forward that is going on."""
@@ -67,30 +67,23 @@ class Slots:
 class BankLinear(nn.Module):
     """`base` frozen, and on it for each run of equal ranks A [Kr, R, in] and B [Kr, out, R], float32."""
 
-    def __init__(
-        self,
-        base: nn.Module,
-        slots: Slots,
-        layer: int,
-        matrices: Sequence[tuple[torch.Tensor, torch.Tensor]],
-        scales: Sequence[float],
-    ) -> None:
-        """
-        Args:
-            layer: A number of its own, for the random draws.
-            matrices: A [R, in] and B [out, R] of each adapter.
-            scales: What the product is multiplied by: alpha / r, or alpha / √r.
-        """
+    def __init__(self, base: nn.Module, slots: Slots, layer: int) -> None:
+        """`layer` is a number of its own, for the random draws."""
         super().__init__()
         self.base = base
         self.slots, self.layer = slots, layer
-        self.scales = list(scales)
         self.is_quantised = type(base).__module__.startswith("bitsandbytes")
+        self.scales: list[float] = []
+        """What the product is multiplied by: alpha / r, or alpha / √r."""
         self.a = nn.ParameterList()
         self.b = nn.ParameterList()
-        for first, end in slots.groups():
-            self.a.append(nn.Parameter(torch.stack([a for a, _ in matrices[first:end]])))
-            self.b.append(nn.Parameter(torch.stack([b for _, b in matrices[first:end]])))
+
+    def hold(self, matrices: Sequence[tuple[torch.Tensor, torch.Tensor]], scales: Sequence[float]) -> None:
+        """A [R, in] and B [out, R] of each adapter, in the order of the slots."""
+        self.scales = list(scales)
+        groups = [matrices[first:end] for first, end in self.slots.groups()]
+        self.a = nn.ParameterList([nn.Parameter(torch.stack([a for a, _ in group])) for group in groups])
+        self.b = nn.ParameterList([nn.Parameter(torch.stack([b for _, b in group])) for group in groups])
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -39,10 +39,13 @@ class CohortLoss(nn.Module):
         together = _repeated(batch, count) if isinstance(batch, Batch) else _end_to_end(batches)
         hidden = hidden_states(core, together).flatten(0, 1)
         rows_per_chunk = max(1, CHUNK_LOGITS // core.config.get_text_config().vocab_size)
-        losses = [
-            summed_loss(rows[one.target_positions_N], one.target_ids_N, self.head, (), rows_per_chunk=rows_per_chunk)
-            for rows, one in zip(hidden.split(slots.tokens), batches, strict=True)
-        ]
+        losses = []
+        for rows, one in zip(hidden.split(slots.tokens), batches, strict=True):
+            positions, ids = one.target_positions_N, one.target_ids_N
+            if not one.target_tokens:
+                positions = ids = one.input_ids_BT.new_zeros(1)
+            loss = summed_loss(rows[positions], ids, self.head, (), rows_per_chunk=rows_per_chunk)
+            losses.append(loss if one.target_tokens else loss * 0.0)
         return torch.stack(losses)
 
 

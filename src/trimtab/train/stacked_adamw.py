@@ -65,20 +65,34 @@ class StackedAdamW:
         """`settings` in the members' order."""
         return cls(bank.parameters(), _groups(bank), settings, uses_scale)
 
-    def keep(self, bank: AdapterBank, staying: Sequence[int]) -> None:
-        """After `bank.keep(staying)`: the moments and counts of those that stayed."""
-        before, moments = self.groups, (self.first_moments, self.second_moments)
-        for stack in moments:
-            kept = []
-            for moment, group in zip(stack, before, strict=True):
-                at = [k - group.start for k in staying if k in group]
-                if at:
-                    kept.append(moment[at])
-            stack[:] = kept
-        self.parameters, self.groups = bank.parameters(), _groups(bank)
-        self.settings = [self.settings[k] for k in staying]
-        index = torch.tensor(list(staying), device=self.steps.device)
-        self.steps, self.scales, self.clean_steps = (v[index] for v in (self.steps, self.scales, self.clean_steps))
+    def stand(self, bank: AdapterBank, came_from: Sequence[int | None], settings: Sequence[Settings]) -> None:
+        """The members are others now: `came_from` says which place each had before; a new one begins with nothing."""
+        moments = self.first_moments, self.second_moments
+        known = [self._of_adapter(k) for k in range(len(self.settings))]
+        self.parameters, self.groups, self.settings = bank.parameters(), _groups(bank), settings
+        for which, stack in enumerate(moments):
+            stack[:] = [torch.zeros_like(p) for p in self.parameters]
+            for number, (moment, group) in enumerate(zip(stack, self.groups, strict=True)):
+                for at, k in enumerate(group):
+                    before = came_from[k]
+                    if before is not None:
+                        moment[at] = known[before][which][_turn(self.groups, number)]
+        device = self.parameters[0].device
+        fresh = StackedAdamW(self.parameters, self.groups, settings, self.uses_scale)
+        for name in ("steps", "scales", "clean_steps"):
+            before_K, now_K = getattr(self, name), getattr(fresh, name)
+            for k, before in enumerate(came_from):
+                if before is not None:
+                    now_K[k] = before_K[before]
+            setattr(self, name, now_K.to(device))
+
+    def _of_adapter(self, k: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Its first and second moments, A and B of each layer in turn."""
+        at = [(number, group.index(k)) for number, group in enumerate(self.groups) if k in group]
+        first, second = (
+            [stack[number][place] for number, place in at] for stack in (self.first_moments, self.second_moments)
+        )
+        return first, second
 
     @torch.no_grad()
     def update(self, rates: Sequence[float]) -> torch.Tensor:
@@ -86,7 +100,7 @@ class StackedAdamW:
 
         Returns [K] on the device: the L2 norm of each adapter's gradient before clipping.
         """
-        parameters = list(self.parameters)
+        parameters: list[torch.Tensor] = list(self.parameters)
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
         if self.uses_scale:
             torch._foreach_mul_(gradients, self._spread(1 / self.scales))
@@ -157,3 +171,8 @@ def _groups(bank: AdapterBank) -> list[range]:
     """Of each parameter of the bank."""
     runs = [range(first, end) for first, end in bank.slots.groups()]
     return [run for layer in bank.layers.values() for run in runs for _ in (layer.a, layer.b)]
+
+
+def _turn(groups: Sequence[range], number: int) -> int:
+    """How many parameters before this one belong to the same adapters."""
+    return sum(group == groups[number] for group in groups[:number])

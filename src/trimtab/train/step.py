@@ -88,5 +88,9 @@ class Stepper:
 def seed_micro_step(seed: int, updates_done: int, micro_step: int, process: int) -> None:
     """Dropout draws are a pure function of where the run is, so a resumed run needs no random state to go on, and an
     evaluation cannot disturb the training that follows it."""
+    torch.manual_seed(micro_step_seed(seed, updates_done, micro_step, process))
+
+
+def micro_step_seed(seed: int, updates_done: int, micro_step: int, process: int = 0) -> int:
     key = hashlib.blake2b(f"{seed}/{updates_done}/{micro_step}/{process}".encode(), digest_size=7).digest()
-    torch.manual_seed(int.from_bytes(key, "big"))
+    return int.from_bytes(key, "big")

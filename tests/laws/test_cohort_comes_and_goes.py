@@ -1,0 +1,112 @@
+"""Law 5 of the cohort that a search runs: who joins late, leaves early or trains on rows of its own is, bit for bit, what
+it is alone; also beside one that is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.runs import sections, write_config
+from support.tiny import TinyWorld
+
+from trimtab.config import load_config
+from trimtab.model.device import describe, find_device
+from trimtab.plan import planner
+from trimtab.search.shared import Shared, entrant_of
+from trimtab.train.assemble import data_size
+from trimtab.train.cohort import Cohort, Entrant
+from trimtab.train.inputs import prepare_inputs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TRIALS: dict[str, dict[str, Any]] = {
+    "low": {"adapter": {"r": 4}, "training": {"learning_rate": 1e-3}},
+    "high": {"adapter": {"r": 16, "lora_dropout": 0.1}, "training": {"learning_rate": 1e-2, "seed": 7}},
+    "own rows": {"adapter": {"r": 4}, "training": {"data_seed": 5}},
+    "late": {"adapter": {"r": 8}, "training": {"weight_decay": 0.2, "max_grad_norm": 0.2}},
+    "lost": {"adapter": {"r": 8}, "training": {"learning_rate": 0.5}},
+}
+
+
+@pytest.fixture(scope="module")
+def made(world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any, Any, Any]]:
+    """Trial → config, plan, data, tokenizer."""
+    found = {}
+    folder = tmp_path_factory.mktemp("trials")
+    for name, changes in TRIALS.items():
+        config: Any = sections(world, folder / name, max_steps=20, warmup_steps=2)
+        config["adapter"] |= changes["adapter"]
+        config["training"] |= changes["training"]
+        loaded = load_config(write_config(folder / f"{name}.yaml", config))
+        tokenizer, data = prepare_inputs(loaded.config, lambda line: None)
+        device = describe(find_device(use_cpu=True), 1)
+        plan, _ = planner.plan(loaded.config, loaded.origins, data_size(data), device)
+        found[name] = loaded.config, plan, data, tokenizer
+    return found
+
+
+def cohort_of(made: dict[str, tuple[Any, Any, Any, Any]], names: Sequence[str]) -> Cohort:
+    config, plan, data, tokenizer = made[names[0]]
+    shared = Shared.load(config, plan, data, tokenizer, torch.device("cpu"))
+    return shared.cohort([entrant(made, name) for name in names])
+
+
+def entrant(made: dict[str, tuple[Any, Any, Any, Any]], name: str) -> Entrant:
+    config, plan, *_ = made[name]
+    found = entrant_of(name, config, plan)
+    return replace(found, peak_learning_rate=1e25) if name == "lost" else found
+
+
+def learnt(cohort: Cohort, name: str) -> dict[str, torch.Tensor]:
+    return {key: tensor.clone() for key, tensor in cohort.bank.tensors(cohort.names.index(name)).items()}
+
+
+def alone(made: Any, name: str, ticks: int) -> tuple[dict[str, torch.Tensor], list[float]]:
+    cohort = cohort_of(made, [name])
+    for _ in range(ticks):
+        cohort.tick()
+    cohort.read()
+    return learnt(cohort, name), cohort.progress[name].losses
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_coming_and_going(made: Any) -> None:
+    cohort = cohort_of(made, ["low", "high", "own rows", "lost"])
+    for _ in range(4):
+        cohort.tick()
+    gone = learnt(cohort, "high")
+    cohort.leave(["high"])
+    cohort.join([entrant(made, "late")])
+    for _ in range(6):
+        cohort.tick()
+    cohort.read()
+    assert same(gone, alone(made, "high", 4)[0])
+    for name, ticks in (("low", 10), ("own rows", 10), ("late", 6)):
+        weights, losses = alone(made, name, ticks)
+        assert same(learnt(cohort, name), weights), name
+        assert cohort.progress[name].losses == losses
+    assert max(float(tensor.abs().max()) for tensor in learnt(cohort, "lost").values()) > 1e15
+
+
+def test_held_out_losses_are_each_ones_own(made: Any) -> None:
+    together = cohort_of(made, ["low", "high", "own rows"])
+    store = made["low"][2].validation
+    rows = np.arange(len(store))
+    base = together.held_out_at_base(store, rows)
+    for _ in range(3):
+        together.tick()
+    seen = together.held_out(store, rows)
+    for name in together.names:
+        single = cohort_of(made, [name])
+        assert single.held_out_at_base(store, rows) == base
+        for _ in range(3):
+            single.tick()
+        assert single.held_out(store, rows)[name] == seen[name]
+        assert seen[name] != base

@@ -1,0 +1,40 @@
+"""A trial of a search is the beginning of the run that `trimtab train` makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.runs import losses, relative, sections, tensors, train
+from support.tiny import TinyWorld
+
+from trimtab.config import load_config
+from trimtab.records import RunDir
+from trimtab.search.shared import Shared, entrant_of
+from trimtab.train.inputs import prepare_inputs
+
+pytestmark = pytest.mark.usefixtures("straight_to_the_loop", "one_thread")
+
+
+@pytest.mark.parametrize("lora_dropout", [0.0, 0.1])
+@pytest.mark.parametrize("packing", ["auto", "off"])
+def test_a_cohort_of_one_is_the_run(world: TinyWorld, tmp_path: Path, packing: str, lora_dropout: float) -> None:
+    config: Any = sections(world, tmp_path / "run", learning_rate=3e-3, max_steps=8, warmup_steps=2, eval_strategy="no")
+    config["training"] |= {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2}
+    config["adapter"] = {"r": 4, "lora_dropout": lora_dropout}
+    config["data"]["packing"] = packing
+    train(config)
+    loaded = load_config(tmp_path / "run.yaml")
+    plan = RunDir(tmp_path / "run").read_plan()
+    tokenizer, data = prepare_inputs(loaded.config, lambda line: None)
+    shared = Shared.load(loaded.config, plan, data, tokenizer, torch.device("cpu"))
+    cohort = shared.cohort([entrant_of("it", loaded.config, plan)])
+    for _ in range(8):
+        cohort.tick()
+    cohort.read()
+    assert relative(cohort.progress["it"].losses, losses(tmp_path / "run")) < 1e-5
+    learnt, expected = cohort.bank.tensors(0), tensors(tmp_path / "run" / "final")
+    assert learnt.keys() == expected.keys()
+    assert max(float((learnt[name] - expected[name]).abs().max()) for name in expected) < 1e-4
