@@ -1,5 +1,5 @@
-"""Law 5 of the cohort that a search runs: who joins late, leaves early or trains on rows of its own is, bit for bit, what
-it is alone; also beside one that is lost."""
+"""Law 5 of the cohort that a search runs: who joins late, leaves early or trains on rows of its own is, bit for bit,
+what it is alone; also beside one that is lost."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from trimtab.config.data import DataConfig
 from trimtab.config.guard import GuardConfig
 from trimtab.config.model import ModelConfig
 from trimtab.config.rules import conflicts
+from trimtab.config.search import SearchConfig
 from trimtab.config.training import TrainingConfig
 
 SECTIONS: dict[str, type[Section]] = {
@@ -23,6 +24,7 @@ SECTIONS: dict[str, type[Section]] = {
     "training": TrainingConfig,
     "checks": ChecksConfig,
     "guard": GuardConfig,
+    "search": SearchConfig,
 }
 
 
@@ -46,6 +48,11 @@ class RunConfig(Section):
     guard: GuardConfig = Field(
         default_factory=GuardConfig,
         description="Who watches the run, and what may be done about what is seen.",
+    )
+
+    search: SearchConfig = Field(
+        default_factory=SearchConfig,
+        description="Which values `trimtab search` tries, and how; a run alone leaves it be.",
     )
 
     @field_validator("adapter", mode="before")

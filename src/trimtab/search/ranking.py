@@ -1,0 +1,123 @@
+"""Which trials are better, which are as good, and who stays: by the same validation rows, row by row.
+
+Rows differ from each other far more than trials do on one row, so that differences in pairs need a hundredth of the
+rows (measured: 98 to 265 times less variance). What is left is the noise between seeds, which only repeats show.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SURE = 1.96
+"""Standard errors: 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A trial on the validation rows, after some steps."""
+
+    trial: str
+    step: int
+    sums: Sequence[float]
+    """Of each row: its targets' loss in nats."""
+    targets: Sequence[int]
+    """Of each row: how many they are; the same for all trials."""
+
+    @property
+    def loss(self) -> float:
+        """Nats per target token."""
+        return math.fsum(self.sums) / sum(self.targets)
+
+    @property
+    def is_finite(self) -> bool:
+        return all(map(math.isfinite, self.sums))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A trial among the others."""
+
+    trial: str
+    loss: float
+    behind: float
+    """Of the best, in nats per target token."""
+    error: float
+    """Standard error of that difference: by rows, and by seeds where some were repeated."""
+    is_tied: bool
+    """Chance explains the difference."""
+
+
+def difference(one: Measured, other: Measured) -> tuple[float, float]:
+    """(`one` - `other` in nats per target token, its standard error), row by row (ratio estimator: Cochran, Sampling
+    Techniques, section 6.3)."""
+    apart = np.asarray(one.sums) - np.asarray(other.sums)
+    targets = np.asarray(one.targets, dtype=float)
+    mean = float(apart.sum() / targets.sum())
+    count = len(apart)
+    if count < 2:
+        return mean, math.inf
+    left = apart - mean * targets
+    return mean, float(math.sqrt(count / (count - 1) * float((left**2).sum())) / targets.sum())
+
+
+def seed_noise(repeats: Sequence[Sequence[float]]) -> float:
+    """Standard deviation of a trial's loss from seed to seed; `repeats` are the losses of trials that differ by their
+    seed alone. NaN where nothing was repeated."""
+    groups = [np.asarray(losses) for losses in repeats if len(losses) > 1 and all(map(math.isfinite, losses))]
+    if not groups:
+        return math.nan
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    return math.sqrt(squares / sum(len(group) - 1 for group in groups))
+
+
+def ranked(measured: Sequence[Measured], noise: float = math.nan) -> list[Place]:
+    """Best first. Those whose loss is no number come last, and tie with nobody."""
+    finite = sorted((one for one in measured if one.is_finite), key=lambda one: one.loss)
+    places: list[Place] = []
+    for one in finite:
+        behind, by_rows = difference(one, finite[0])
+        by_seeds = 0.0 if math.isnan(noise) else noise * math.sqrt(2)
+        error = math.hypot(by_rows, by_seeds) if one is not finite[0] else 0.0
+        places.append(Place(one.trial, one.loss, behind, error, is_tied=behind <= SURE * error))
+    lost = [one for one in measured if not one.is_finite]
+    return [*places, *(Place(one.trial, math.nan, math.inf, math.nan, is_tied=False) for one in lost)]
+
+
+def staying(places: Sequence[Place], reduction_factor: int) -> list[str]:
+    """Who goes on from a rung: one in `reduction_factor`, rounded up, and never one that is lost."""
+    alive = [place for place in places if math.isfinite(place.loss)]
+    return [place.trial for place in alive[: math.ceil(len(places) / reduction_factor)]]
+
+
+def winner(places: Sequence[Place], rank: Mapping[str, int], learning_rate: Mapping[str, float]) -> str | None:
+    """Of those that chance does not tell from the best: the one with the smallest LoRA rank, then the lowest learning
+    rate, then the best. None where all are lost."""
+    tied = [place for place in places if place.is_tied and math.isfinite(place.loss)]
+    if not tied:
+        return None
+    return min(tied, key=lambda place: (rank[place.trial], learning_rate[place.trial], place.loss)).trial
+
+
+def rungs(
+    *, steps: int, warmup_steps: int, trials: int, reduction_factor: int, asked: Sequence[int] | None = None
+) -> list[int]:
+    """Steps at which losers leave, each before `steps`. Never within the warmup, where rates say nothing yet, and not
+    before step 10: cut at 5, within the warmup, two of eight searches lost their best (docs/log.md). As many as it
+    takes to come to one."""
+    if asked is not None:
+        return sorted({step for step in asked if step < steps})
+    found, at, left = [], max(FIRST_RUNG, warmup_steps + AFTER_WARMUP), trials
+    while left > 1 and at < steps:
+        found.append(at)
+        left = math.ceil(left / reduction_factor)
+        at *= reduction_factor
+    return found
+
+
+FIRST_RUNG = 10
+AFTER_WARMUP = 5
+"""Steps at the full rate before anybody is judged (guess)."""
