@@ -3,8 +3,9 @@ what it is alone; also beside one that is lost."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from trimtab.search.shared import Shared, entrant_of
 from trimtab.train.assemble import data_size
 from trimtab.train.cohort import Cohort, Entrant
 from trimtab.train.inputs import prepare_inputs
+from trimtab.train.member_state import MemberState
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,10 +51,13 @@ def made(world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return found
 
 
-def cohort_of(made: dict[str, tuple[Any, Any, Any, Any]], names: Sequence[str]) -> Cohort:
+def cohort_of(
+    made: dict[str, tuple[Any, Any, Any, Any]], names: Sequence[str], states: Mapping[str, MemberState] | None = None
+) -> Cohort:
     config, plan, data, tokenizer = made[names[0]]
     shared = Shared.load(config, plan, data, tokenizer, torch.device("cpu"))
-    return shared.cohort([entrant(made, name) for name in names])
+    going_on = {name: state for name, state in (states or {}).items() if name in names}
+    return shared.cohort([entrant(made, name) for name in names], going_on)
 
 
 def entrant(made: dict[str, tuple[Any, Any, Any, Any]], name: str) -> Entrant:
@@ -110,3 +115,26 @@ def test_held_out_losses_are_each_ones_own(made: Any) -> None:
             single.tick()
         assert single.held_out(store, rows)[name] == seen[name]
         assert seen[name] != base
+
+
+def test_a_trial_goes_on_elsewhere(made: Any, tmp_path: Path) -> None:
+    """From disk: alone, and in another company."""
+    cohort = cohort_of(made, ["low", "high", "own rows"])
+    for _ in range(4):
+        cohort.tick()
+    for name in cohort.names:
+        cohort.state_of(name).save(tmp_path / name)
+    states = {name: MemberState.load(tmp_path / name) for name in ("low", "high", "own rows")}
+    single, others = cohort_of(made, ["high"], states), cohort_of(made, ["late", "own rows", "low"], states)
+    for _ in range(3):
+        cohort.tick()
+        single.tick()
+        others.tick()
+    for now in (cohort, single, others):
+        now.read()
+    assert same(learnt(single, "high"), learnt(cohort, "high"))
+    assert single.progress["high"] == cohort.progress["high"]
+    for name in ("low", "own rows"):
+        assert same(learnt(others, name), learnt(cohort, name))
+        assert others.progress[name] == cohort.progress[name]
+    assert same(learnt(others, "late"), alone(made, "late", 3)[0])

@@ -7,7 +7,7 @@ Each begins as PEFT begins it, from its own seed, and is saved as PEFT saves it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,13 @@ class AdapterBank:
             name_a, name_b = self._made[k].names[module]
             found[name_a], found[name_b] = self._matrices(k, module)
         return found
+
+    def assign(self, k: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Overwrite what the k-th adapter has learnt, by the same names."""
+        mine = self.tensors(k)
+        assert mine.keys() == tensors.keys(), "they are another adapter's"
+        for name, tensor in mine.items():
+            tensor.copy_(tensors[name])
 
     def save(self, k: int, folder: Path) -> None:
         """The k-th adapter, as PEFT writes one."""

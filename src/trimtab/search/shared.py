@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from trimtab.plan.schedule import schedule
 from trimtab.records import Plan
 from trimtab.train.cohort import Cohort, Entrant
 from trimtab.train.feed import Feed
+from trimtab.train.member_state import MemberState
 from trimtab.train.precision import Precision
 from trimtab.train.run import order_of
 from trimtab.train.stacked_adamw import Settings
@@ -54,7 +55,8 @@ class Shared:
         )
         return cls(config, plan, data, base, fitted, Feed(fitted.layout, pad_id(tokenizer), device, 0, 1), precision)
 
-    def cohort(self, entrants: Sequence[Entrant]) -> Cohort:
+    def cohort(self, entrants: Sequence[Entrant], states: Mapping[str, MemberState] | None = None) -> Cohort:
+        """`states`: those of trials that go on, by name."""
         return Cohort(
             self.base,
             self.fitted.head,
@@ -63,6 +65,7 @@ class Shared:
             self.precision,
             entrants,
             micro_batch_size=self.plan.per_device_train_batch_size.value,
+            states=states,
         )
 
 

@@ -8,8 +8,9 @@ alone, whoever joins or leaves (law 5).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 
 import numpy as np
@@ -25,6 +26,7 @@ from trimtab.model.core import Head
 from trimtab.plan.schedule import Schedule
 from trimtab.train.evaluate import evaluating
 from trimtab.train.feed import Feed
+from trimtab.train.member_state import MemberState, Progress
 from trimtab.train.precision import Precision
 from trimtab.train.stacked_adamw import Settings, StackedAdamW
 from trimtab.train.step import micro_step_seed
@@ -46,19 +48,6 @@ class Entrant:
         return self.member.trial
 
 
-@dataclass
-class Progress:
-    """How far a trial is, and how it did."""
-
-    steps: int = 0
-    losses: list[float] = field(default_factory=list)
-    """Of each step, before its update, in nats per target token; read a step late."""
-    grad_norms: list[float] = field(default_factory=list)
-    """Before clipping."""
-    tokens: int = 0
-    """Computed so far, its own."""
-
-
 class Cohort:
     """Runs on one device. Trials are named by their members' names."""
 
@@ -72,7 +61,9 @@ class Cohort:
         entrants: Sequence[Entrant],
         *,
         micro_batch_size: int,
+        states: Mapping[str, MemberState] | None = None,
     ) -> None:
+        """`states`: those of trials that go on, by name."""
         self.feed, self.train, self.precision = feed, train, precision
         self.micro_batch_size = micro_batch_size
         self._entrants = {entrant.name: entrant for entrant in entrants}
@@ -83,6 +74,8 @@ class Cohort:
         uses_scale = precision.compute is torch.float16
         self.optimizer = StackedAdamW.of(self.bank, [one.settings for one in self.present], uses_scale=uses_scale)
         self._waiting: tuple[list[str], Aside] | None = None
+        for name, state in (states or {}).items():
+            self._restore(name, state)
 
     @property
     def present(self) -> list[Entrant]:
@@ -153,14 +146,34 @@ class Cohort:
         self.bank.keep(staying)
         self.optimizer.stand(self.bank, staying, [one.settings for one in self.present])
 
-    def join(self, entrants: Sequence[Entrant]) -> None:
-        """These begin, at their own step 0."""
+    def state_of(self, name: str) -> MemberState:
+        """A copy of all that the trial needs to go on, here or elsewhere."""
+        self.read()
+        k = self.names.index(name)
+        first, second, counts = self.optimizer.state_of(k)
+        names = list(self.bank.tensors(k))
+        weights = {key: tensor.to("cpu", copy=True) for key, tensor in self.bank.tensors(k).items()}
+        of_first, of_second = dict(zip(names, first, strict=True)), dict(zip(names, second, strict=True))
+        return MemberState(weights, of_first, of_second, counts, copy.deepcopy(self.progress[name]))
+
+    def join(self, entrants: Sequence[Entrant], states: Mapping[str, MemberState] | None = None) -> None:
+        """These begin, at their own step 0; or go on, by name, from where they were."""
         assert not {one.name for one in entrants} & set(self._entrants), "trials have names of their own"
         self.read()
         came_from = self.bank.join([entrant.member for entrant in entrants])
         self._entrants |= {entrant.name: entrant for entrant in entrants}
         self.progress |= {entrant.name: Progress() for entrant in entrants}
         self.optimizer.stand(self.bank, came_from, [one.settings for one in self.present])
+        for name, state in (states or {}).items():
+            self._restore(name, state)
+
+    def _restore(self, name: str, state: MemberState) -> None:
+        k = self.names.index(name)
+        self.bank.assign(k, state.weights)
+        names = list(self.bank.tensors(k))
+        first, second = [state.first_moments[key] for key in names], [state.second_moments[key] for key in names]
+        self.optimizer.restore(k, first, second, state.counts)
+        self.progress[name] = copy.deepcopy(state.progress)
 
     # ── within ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from trimtab.model.adapter_bank import AdapterBank
+from trimtab.train.member_state import Counts
 
 GROWTH_STEPS = 2000
 """As torch.amp.GradScaler: the scale is halved at an overflow and doubled after so many steps without."""
@@ -86,8 +87,21 @@ class StackedAdamW:
                     now_K[k] = before_K[before]
             setattr(self, name, now_K.to(device))
 
+    def state_of(self, k: int) -> tuple[list[torch.Tensor], list[torch.Tensor], Counts]:
+        """An adapter's first and second moments, A and B of each layer in turn, and its counts; copies on the host."""
+        first, second = ([moment.to("cpu", copy=True) for moment in part] for part in self._of_adapter(k))
+        counts = Counts(float(self.steps[k]), float(self.scales[k]), float(self.clean_steps[k]))
+        return first, second, counts
+
+    def restore(self, k: int, first: Sequence[torch.Tensor], second: Sequence[torch.Tensor], counts: Counts) -> None:
+        """What `state_of` gave."""
+        for mine, kept in zip(self._of_adapter(k), (first, second), strict=True):
+            for moment, stored in zip(mine, kept, strict=True):
+                moment.copy_(stored)
+        self.steps[k], self.scales[k], self.clean_steps[k] = counts.updates, counts.scale, counts.clean_steps
+
     def _of_adapter(self, k: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Its first and second moments, A and B of each layer in turn."""
+        """Views of its first and second moments, A and B of each layer in turn."""
         at = [(number, group.index(k)) for number, group in enumerate(self.groups) if k in group]
         first, second = (
             [stack[number][place] for number, place in at] for stack in (self.first_moments, self.second_moments)
