@@ -13,8 +13,8 @@ import torch
 from support.architectures import PACKS, PADS, VOCABULARY, build
 from torch.nn import functional
 
-from trimtab.guard.invariants import _is_sparse
 from trimtab.guard.isolation import Isolation
+from trimtab.guard.look import has_experts
 from trimtab.guard.own_loss import OwnLoss
 from trimtab.model import attention
 from trimtab.model.fit import fit
@@ -38,7 +38,7 @@ def look(name: str, *, packing: bool = True, precision: str = "fp32", own_attent
 def seen(model: Any, fitted: Any, computing: Precision) -> list[Violation]:
     stepper = Stepper(TargetLoss(model, fitted.head), [], computing, computing.scaler(), Processes.alone(CPU), seed=0)
     feed = Feed(fitted.layout, 0, CPU, 0, 1)
-    sparse = _is_sparse(model)
+    sparse = has_experts(model)
     looks = Isolation(feed, VOCABULARY, is_sparse=sparse), OwnLoss(model, feed, VOCABULARY, is_sparse=sparse)
     for look in looks:
         look.look(stepper, 0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from trimtab.data.collate import Batch, collate
 from trimtab.data.store import Example
@@ -81,3 +82,16 @@ class Look(ABC):
         """How far from `loss` is rounding."""
         by_type = self.rounding.get(stepper.precision.compute, self.half_rounding)
         return (EXPERTS_ROUNDING if self._is_sparse else by_type) * max(1.0, abs(loss))
+
+
+def has_experts(model: nn.Module) -> bool:
+    """Whether only some experts compute at each token."""
+    configs: list[Any] = [getattr(module, "config", None) for module in model.modules()]
+    return next((_names_experts(config.to_dict()) for config in configs if hasattr(config, "to_dict")), False)
+
+
+def _names_experts(settings: dict[Any, Any]) -> bool:
+    return any(
+        ("expert" in str(key) and bool(value)) or (isinstance(value, dict) and _names_experts(value))
+        for key, value in settings.items()
+    )
