@@ -23,7 +23,6 @@ NOT_VARIED = {
     "training.output_dir": "each trial has a folder of its own",
     "training.report_to": "it does not change what is learnt",
     "training.run_name": "it does not change what is learnt",
-    "model.name_or_path": "trials share a base; search once for each",
 }
 MOST_TRIALS = 10_000
 """Of a grid: more is a mistake (guess)."""

@@ -1,0 +1,128 @@
+"""The trials of a search: each a config and a plan of its own, and who can train in whose company."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trimtab.config import RunConfig, load_config
+from trimtab.data.prepare import PreparedData
+from trimtab.errors import ConfigError
+from trimtab.model.adapter_bank import why_alone
+from trimtab.plan import planner
+from trimtab.records import Device, Plan
+from trimtab.search.space import Params, overrides
+from trimtab.train.assemble import data_size
+from trimtab.train.inputs import prepare_inputs
+
+SHARED_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused"})
+"""Of which a cohort's own is the equal: what is kept in eight bits, or pages, is not."""
+BETWEEN_SEEDS = 7919
+"""Between the seeds of a trial and its repeat: a prime, so that no two of a space meet (guess)."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    number: int
+    params: Params
+    config: RunConfig
+    plan: Plan
+    repeats: int | None = None
+    """The number of the trial that it is again, from another seed."""
+
+    @property
+    def name(self) -> str:
+        return f"trial-{self.number}"
+
+    @property
+    def r(self) -> int:
+        assert self.config.adapter is not None
+        return self.config.adapter.r
+
+    @property
+    def learning_rate(self) -> float:
+        return float(self.plan.learning_rate.value)
+
+
+@dataclass
+class Maker:
+    """Makes trials of parameters. What they share is prepared once."""
+
+    path: Path
+    given: Sequence[str]
+    """Overrides of the command line."""
+    base: Plan
+    """Of the config as it stands: checkpointing, precision and what else is auto is decided once, for all."""
+    device: Device
+    notify: Callable[[str], None]
+    exact_steps: int | None = None
+    """Every trial's own number of steps, its schedule ending with them; None: the full run's."""
+    _prepared: dict[tuple[object, ...], tuple[Any, PreparedData]] = field(default_factory=dict)
+
+    def inputs(self, config: RunConfig) -> tuple[Any, PreparedData]:
+        """(tokenizer, data)."""
+        key = (config.model.model_dump_json(), config.data.model_dump_json(), config.training.data_seed_or_seed)
+        if key not in self._prepared:
+            self._prepared[key] = prepare_inputs(config, self.notify)
+        return self._prepared[key]
+
+    def trial(self, number: int, params: Params, *, repeats: int | None = None) -> Trial:
+        """
+        Raises:
+            ConfigError: the values make no config, or none that shares a base.
+        """
+        asked = [*self.given, *overrides(params)]
+        if self.exact_steps is not None:
+            asked.append(f"training.max_steps={self.exact_steps}")
+        loaded = load_config(self.path, asked)
+        if repeats is not None:
+            # What differs is where the adapter begins and what it drops: the rows keep their order.
+            before = loaded.config.training
+            seeds = (before.seed + BETWEEN_SEEDS) % 2**32, before.data_seed_or_seed
+            loaded = load_config(self.path, [*asked, f"training.seed={seeds[0]}", f"training.data_seed={seeds[1]}"])
+        _, data = self.inputs(loaded.config)
+        plan, _ = planner.plan(loaded.config, loaded.origins, data_size(data), self.device, keep=self.base)
+        _refuse_what_shares_nothing(params, loaded.config, plan)
+        return Trial(number, params, loaded.config, plan, repeats)
+
+
+def _refuse_what_shares_nothing(params: Params, config: RunConfig, plan: Plan) -> None:
+    shown = ", ".join(f"{key}={value}" for key, value in params.items())
+    if reason := why_alone(config.adapter):
+        raise ConfigError(
+            [f"search.space: {shown}: cannot be searched over: {reason}. Take it out; trimtab train can do it."]
+        )
+    if plan.optim.value not in SHARED_OPTIMIZERS:
+        raise ConfigError(
+            [
+                f"training.optim: {plan.optim.value}: adapters that train together are updated by AdamW in full "
+                "precision, and a search by another optimizer would find another's best. Set "
+                "training.optim=adamw_torch."
+            ]
+        )
+
+
+def company(trial: Trial) -> tuple[object, ...]:
+    """What trials must have in common to train together."""
+    model, data = trial.config.model, trial.config.data
+    plan = trial.plan
+    return (
+        model.model_dump_json(),
+        data.model_dump_json(),
+        plan.max_length.value,
+        plan.per_device_train_batch_size.value,
+        plan.gradient_accumulation_steps.value,
+        plan.precision.value,
+        plan.gradient_checkpointing.value,
+        _targets(trial.config),
+    )
+
+
+def _targets(config: RunConfig) -> tuple[object, ...]:
+    """Which layers the adapter is on."""
+    adapter = config.adapter
+    assert adapter is not None
+    named = (adapter.target_modules, adapter.exclude_modules, adapter.layers_to_transform, adapter.layers_pattern)
+    return tuple(tuple(one) if isinstance(one, list) else one for one in named)
