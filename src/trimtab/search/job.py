@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trimtab.search.ranking import Measured
+from trimtab.search.ranking import RowLosses
 from trimtab.search.trials import Trial
 
 LOST_IN_A_ROW = 3
@@ -30,7 +30,7 @@ class Outcome:
 
     trial: str
     step: int
-    measured: Measured | None
+    measured: RowLosses | None
     """On the validation rows; None for one that is lost."""
     losses: list[float] = field(default_factory=list)
     """Of each step so far."""

@@ -16,7 +16,7 @@ from trimtab.data.order import Rows
 from trimtab.data.store import TokenStore
 from trimtab.errors import DataError
 from trimtab.search.job import Job, Outcome, why_lost
-from trimtab.search.ranking import Measured
+from trimtab.search.ranking import RowLosses
 from trimtab.search.shared import Shared, entrant_of
 from trimtab.search.trials import Maker, Trial, company
 from trimtab.train.cohort import Cohort
@@ -75,7 +75,7 @@ class Local:
         sums = cohort.held_out(store, rows)
         for name in cohort.names:
             progress = cohort.progress[name]
-            measured = Measured(name, progress.steps, sums[name], targets)
+            measured = RowLosses(name, progress.steps, sums[name], targets)
             if not measured.is_finite:
                 yield self._lost(cohort, name, "its validation loss is no number", seconds[name])
                 continue

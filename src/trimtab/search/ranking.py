@@ -17,7 +17,7 @@ SURE = 1.96
 
 
 @dataclass(frozen=True)
-class Measured:
+class RowLosses:
     """A trial on the validation rows, after some steps."""
 
     trial: str
@@ -51,7 +51,7 @@ class Place:
     """Chance explains the difference."""
 
 
-def difference(one: Measured, other: Measured) -> tuple[float, float]:
+def difference(one: RowLosses, other: RowLosses) -> tuple[float, float]:
     """(`one` - `other` in nats per target token, its standard error), row by row (ratio estimator: Cochran, Sampling
     Techniques, section 6.3)."""
     apart = np.asarray(one.sums) - np.asarray(other.sums)
@@ -74,7 +74,7 @@ def seed_noise(repeats: Sequence[Sequence[float]]) -> float:
     return math.sqrt(squares / sum(len(group) - 1 for group in groups))
 
 
-def ranked(measured: Sequence[Measured], noise: float = math.nan) -> list[Place]:
+def ranked(measured: Sequence[RowLosses], noise: float = math.nan) -> list[Place]:
     """Best first. Those whose loss is no number come last, and tie with nobody."""
     finite = sorted((one for one in measured if one.is_finite), key=lambda one: one.loss)
     places: list[Place] = []

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from trimtab.config.search import SearchConfig
 from trimtab.search.job import Job, Outcome
-from trimtab.search.ranking import Measured, Place, ranked, rungs, seed_noise, staying, winner
+from trimtab.search.ranking import Place, RowLosses, ranked, rungs, seed_noise, staying, winner
 from trimtab.search.space import Params, Space
 from trimtab.search.trials import Maker, Trial, company
 
@@ -70,7 +70,7 @@ class Study:
     """Trials that a device holds in the company of this one."""
     trials: dict[str, Trial] = field(default_factory=dict)
     steps_done: dict[str, int] = field(default_factory=dict)
-    known: dict[int, dict[str, Measured]] = field(default_factory=dict)
+    known: dict[int, dict[str, RowLosses]] = field(default_factory=dict)
     """Step → trial → its measurement."""
     lost: set[str] = field(default_factory=set)
 

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.search.ranking import Measured, difference, ranked, rungs, seed_noise, staying, winner
+from trimtab.search.ranking import RowLosses, difference, ranked, rungs, seed_noise, staying, winner
 
 
-def measured(trial: str, per_token: float, *, rows: int = 100, seed: int = 0, own_noise: float = 0.01) -> Measured:
+def measured(trial: str, per_token: float, *, rows: int = 100, seed: int = 0, own_noise: float = 0.01) -> RowLosses:
     """Rows as unlike as real ones are, and a trial that is the same amount better or worse on all of them, nearly."""
     common, own = np.random.default_rng(1), np.random.default_rng(seed)
     targets = common.integers(5, 60, rows)
     each = common.normal(2.0, 1.0, rows) + per_token + own.normal(0, own_noise, rows)
-    return Measured(trial, 10, (each * targets).tolist(), targets.tolist())
+    return RowLosses(trial, 10, (each * targets).tolist(), targets.tolist())
 
 
 def test_a_loss_is_a_mean_over_tokens() -> None:
-    assert Measured("one", 1, [2.0, 9.0], [1, 9]).loss == pytest.approx(1.1)
+    assert RowLosses("one", 1, [2.0, 9.0], [1, 9]).loss == pytest.approx(1.1)
 
 
 def test_pairs_tell_apart_what_rows_alone_do_not() -> None:
@@ -39,16 +39,16 @@ def test_the_error_is_that_of_drawing_rows_again() -> None:
     for _ in range(300):
         at = draw.integers(0, 4000, 100)
         pick = [
-            Measured(m.trial, 10, np.asarray(m.sums)[at].tolist(), np.asarray(m.targets)[at].tolist())
+            RowLosses(m.trial, 10, np.asarray(m.sums)[at].tolist(), np.asarray(m.targets)[at].tolist())
             for m in (one, other)
         ]
         found.append(difference(*pick))
     assert np.std([apart for apart, _ in found]) == pytest.approx(np.mean([error for _, error in found]), rel=0.15)
 
 
-def _some(whole: Measured, at: np.ndarray) -> Measured:
+def _some(whole: RowLosses, at: np.ndarray) -> RowLosses:
     sums, targets = np.asarray(whole.sums), np.asarray(whole.targets)
-    return Measured(whole.trial, whole.step, sums[at].tolist(), targets[at].tolist())
+    return RowLosses(whole.trial, whole.step, sums[at].tolist(), targets[at].tolist())
 
 
 def test_ties_are_told_and_the_cheapest_of_them_wins() -> None:
@@ -69,7 +69,7 @@ def test_noise_between_seeds_makes_ties() -> None:
 
 
 def test_what_is_lost_comes_last_and_goes_first() -> None:
-    lost = Measured("lost", 10, [math.nan] * 100, measured("x", 0).targets)
+    lost = RowLosses("lost", 10, [math.nan] * 100, measured("x", 0).targets)
     places = ranked([lost, measured("one", 0.0, seed=1), measured("other", 0.1, seed=2)])
     assert [place.trial for place in places] == ["one", "other", "lost"]
     assert staying(places, 3) == ["one"]
