@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from support.runs import losses, relative, sections, tensors, train
 from support.tiny import TinyWorld
 
 from trimtab.config import load_config
 from trimtab.records import RunDir
+from trimtab.search.onward import begin_run
 from trimtab.search.shared import Shared, entrant_of
 from trimtab.train.inputs import prepare_inputs
 
@@ -38,3 +40,29 @@ def test_a_cohort_of_one_is_the_run(world: TinyWorld, tmp_path: Path, packing: s
     learnt, expected = cohort.bank.tensors(0), tensors(tmp_path / "run" / "final")
     assert learnt.keys() == expected.keys()
     assert max(float((learnt[name] - expected[name]).abs().max()) for name in expected) < 1e-4
+
+
+def test_the_run_goes_on_from_the_trial(world: TinyWorld, tmp_path: Path) -> None:
+    """Five steps of a search and the rest of the run are the run."""
+    config: Any = sections(world, tmp_path / "whole", learning_rate=3e-3, max_steps=10, warmup_steps=2, eval_steps=5)
+    config["adapter"] = {"r": 4, "lora_dropout": 0.1}
+    train(config)
+    loaded = load_config(tmp_path / "whole.yaml", [f"training.output_dir={tmp_path / 'onward'}"])
+    plan = RunDir(tmp_path / "whole").read_plan()
+    tokenizer, data = prepare_inputs(loaded.config, lambda line: None)
+    cpu = torch.device("cpu")
+    entrant = entrant_of("it", loaded.config, plan)
+    cohort = Shared.load(loaded.config, plan, data, tokenizer, cpu).cohort([entrant])
+    for _ in range(5):
+        cohort.tick()
+    steps = RunDir(tmp_path / "whole").read_metrics()[0][:5]
+    state = cohort.state_of("it")
+    begin_run(loaded.config, plan, data, tokenizer, state, steps, cpu, lambda line: None)
+    written = yaml.safe_load((tmp_path / "whole.yaml").read_text())
+    written["training"]["output_dir"] = str(tmp_path / "onward")
+    result = train(written, resume=True)
+    assert result.exit_status == 0
+    assert relative(losses(tmp_path / "onward"), losses(tmp_path / "whole")) < 1e-5
+    evals = [[record.loss for record in RunDir(tmp_path / name).read_metrics()[1]] for name in ("onward", "whole")]
+    assert evals[0] == pytest.approx([evals[1][0], *evals[1][2:]], rel=1e-5)  # that of step 5 was the search's own
+    assert result.verdict.base_eval_loss == pytest.approx(evals[1][0])
