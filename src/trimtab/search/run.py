@@ -1,0 +1,191 @@
+"""A search from its config to its leaderboard, and to the run of its winner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trimtab import preflight
+from trimtab.config import LoadedConfig, RunConfig, dump_yaml, load_config, with_absolute_paths
+from trimtab.errors import ConfigError, DataError, OutputError, ResumeError
+from trimtab.model.device import describe, find_device
+from trimtab.model.load import weights_identity
+from trimtab.records import Plan, RunDir
+from trimtab.records.search import Leaderboard
+from trimtab.search.ledger import Ledger, steps_of
+from trimtab.search.local import Local
+from trimtab.search.onward import begin_run
+from trimtab.search.remembered import Remembered
+from trimtab.search.space import Space
+from trimtab.search.study import Found, Study, Watcher
+from trimtab.search.trials import Maker, Trial
+from trimtab.train.inputs import prepare_inputs
+from trimtab.train.member_state import MemberState
+
+IDENTITY = "search.json"
+FREE = frozenset({"training.output_dir", "data.cache_dir", "data.workers", "search.engine", "search.max_cohort"})
+"""Keys that may differ when a search goes on: they do not change what is found."""
+CONSTANT = ("constant", "constant_with_warmup")
+
+
+@dataclass(frozen=True)
+class Searched:
+    leaderboard: Leaderboard
+    folder: Path
+    best: Path | None
+    """The config of the best, to be trained in full; None where every trial was lost."""
+    onward: RunDir | None
+    """The run that begins with the winner's own steps, to be gone on with; None where it is to start afresh."""
+
+
+def search(
+    path: Path,
+    overrides: Sequence[str],
+    *,
+    resume: bool,
+    accepted: Collection[str],
+    viewers: Sequence[Watcher],
+    notify: Callable[[str], None],
+    on_tick: Callable[[Sequence[str], int], None],
+) -> Searched:
+    """
+    Raises:
+        UserError: the request is wrong; nothing was started.
+        Blocked: the checks refuse the config.
+    """
+    loaded = load_config(path, overrides)
+    for notice in loaded.notices:
+        notify(notice)
+    config, settings = loaded.config, loaded.config.search
+    space = Space.parse(settings.space)
+    params = space.grid()
+    folder = Path(config.training.output_dir)
+    device = find_device(use_cpu=config.training.use_cpu)
+    _, data = prepare_inputs(config, notify)
+    if data.validation is None or not len(data.validation):
+        raise DataError("A search compares trials on validation data; give data.validation a file or a share.")
+    described = describe(device, 1)
+    base, lines = preflight.plan_for(loaded, data, described, here=device)
+    for line in lines:
+        notify(line)
+    _claim(folder, loaded, base, data.fingerprint, resume=resume)
+    exact = settings.steps if settings.strategy == "exact" else None
+    maker = Maker(path, overrides, base, described, notify, exact_steps=exact)
+    local = Local(maker, device, folder / "trials", settings.rows, on_tick)
+    engine = Remembered(local, folder / "trials")
+    ledger = Ledger(folder, maker, viewers, notes=tuple(_notes(config, base)))
+    ledger.begin()
+    study = Study(space, settings, maker, engine, ledger, lambda trial: _most_at_once(config))
+    try:
+        found = study.run(params)
+    finally:
+        engine.close()
+    board = ledger.over(found)
+    return _concluded(found, board, folder, engine, maker, device, notify)
+
+
+def _concluded(
+    found: Found,
+    board: Leaderboard,
+    folder: Path,
+    engine: Remembered,
+    maker: Maker,
+    device: torch.device,
+    notify: Callable[[str], None],
+) -> Searched:
+    best = found.best
+    if best is None:
+        return Searched(board, folder, None, None)
+    for_full = best.config.model_copy(
+        update={"training": best.config.training.model_copy(update={"output_dir": str(folder / "best")})}
+    )
+    written = folder / "best.yaml"
+    RunDir(folder).write_text(written, dump_yaml(with_absolute_paths(for_full)))
+    if maker.exact_steps is not None:
+        return Searched(board, folder, written, None)
+    state = folder / "trials" / best.name / "state"
+    onward = RunDir(folder / "best")
+    if not onward.holds_a_run():
+        tokenizer, data = maker.inputs(best.config)
+        outcome = next(iter(engine.run([_last_job(best, found.step)])))
+        kept = MemberState.load(state)
+        steps = [record.model_copy(update={"trial": ""}) for record in steps_of(best, outcome, maker)]
+        begin_run(for_full, best.plan, data, tokenizer, kept, steps, device, notify)
+    return Searched(board, folder, written, onward)
+
+
+def _last_job(best: Trial, step: int) -> Any:
+    from trimtab.search.job import Job
+
+    return Job((best,), step)
+
+
+def _claim(folder: Path, loaded: LoadedConfig, base: Plan, fingerprint: str, *, resume: bool) -> None:
+    """Make the folder this search's, or see that it is."""
+    config = with_absolute_paths(loaded.config)
+    now = {
+        "config": {key: value for key, value in config.flat().items() if key not in FREE},
+        "data": fingerprint,
+        "base": weights_identity(config.model),
+        "steps": base.total_steps.value,
+    }
+    text = json.dumps(now, indent=1, default=str, sort_keys=True)
+    path = folder / IDENTITY
+    if RunDir(folder).holds_a_run() and not path.exists():
+        raise OutputError(f"training.output_dir: {folder} holds a run, not a search. Choose another folder.")
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if not resume:
+            raise OutputError(
+                f"training.output_dir: {folder} holds a search already. Go on with it: --resume. Or choose another "
+                "folder."
+            )
+        if lines := _differences(before, json.loads(text)):
+            raise ResumeError(
+                f"{folder} holds another search. Since it was started this changed:\n"
+                + "\n".join(f"  {line}" for line in lines)
+                + "\nUndo the change, or start anew under another training.output_dir."
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    RunDir(folder).write_text(folder / "config.yaml", dump_yaml(config, loaded.origins))
+    RunDir(folder).write_json(folder / "plan.json", base)
+    RunDir(folder).write_text(path, text)
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    keys = sorted(before["config"].keys() | now["config"].keys())
+    lines = [
+        f"{key}: {before['config'].get(key)!r} → {now['config'].get(key)!r}"
+        for key in keys
+        if before["config"].get(key) != now["config"].get(key)
+    ]
+    if before["data"] != now["data"]:
+        lines.append("the prepared data is not the same (rows, tokenizer, template or length)")
+    if before["base"] != now["base"]:
+        lines.append("the base's weights or config are not those it was started with")
+    return lines
+
+
+def _notes(config: RunConfig, base: Plan) -> list[str]:
+    if base.lr_scheduler_type.value in CONSTANT and config.search.strategy == "prefix":
+        return [
+            f"lr_scheduler_type is {base.lr_scheduler_type.value}: what is best after {config.search.steps} steps at a "
+            "constant rate is often not what is best at the end (measured: half of such searches missed it). A "
+            "schedule that decays can be judged early."
+        ]
+    return []
+
+
+def _most_at_once(config: RunConfig) -> int:
+    asked = config.search.max_cohort
+    if asked == "auto":
+        return 16
+    if asked < 1:
+        raise ConfigError(["search.max_cohort: at least 1."])
+    return asked
