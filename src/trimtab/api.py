@@ -5,7 +5,8 @@ Heavy libraries are imported when a function that needs them runs, so that impor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from trimtab.config import RunConfig
     from trimtab.data.prepare import PreparedData
     from trimtab.records.diagnosis import Sighting
+    from trimtab.records.search import Leaderboard
     from trimtab.report.rows import ShownRow
     from trimtab.train.observer import Observer, Watch
 
@@ -160,6 +162,77 @@ def _guard(settings: RunConfig) -> Watch | None:
     from trimtab.guard.guard import Guard
 
     return Guard(settings.guard)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """How a search ended."""
+
+    leaderboard: Leaderboard
+    folder: Path
+    best: Path | None
+    """The best trial's config, to be trained in full; None where every trial was lost."""
+    onward: RunDir | None
+    """The run that begins with the best trial's own steps; None where it is to start afresh."""
+
+    @property
+    def exit_status(self) -> int:
+        return 0 if self.best is not None else 1
+
+    @property
+    def train_command(self) -> list[str]:
+        """What trains the best in full."""
+        return ["trimtab", "train", str(self.best), *(["--resume"] if self.onward is not None else [])]
+
+
+def search(
+    config: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    space: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    accept: Collection[str] = (),
+    console: Console | None = None,
+) -> SearchResult:
+    """Find the best of many configurations: trials train together over one base, on the beginning of the full run, and
+    leave early unless they are good.
+
+    Args:
+        config: A YAML file with a `search:` section.
+        space: Instead of its `search.space`: key → values.
+        resume: Go on with the search in the output folder.
+        accept: Rules whose findings do not stop it, besides those in `checks.ignore`.
+        console: Where to show how it stands; by default nowhere.
+
+    Raises:
+        UserError: the request is wrong; nothing was started.
+        Blocked: the checks refuse the config; nothing was started.
+    """
+    from trimtab.model.libraries import import_libraries
+
+    import_libraries(adapter=True)
+    from trimtab.report.leaderboard import grid_lines, leaderboard_lines
+    from trimtab.report.speak import say
+    from trimtab.search.run import search as run_search
+    from trimtab.search.told import Told
+
+    given = [*overrides, *(f"search.space.{key}={json.dumps(values)}" for key, values in (space or {}).items())]
+
+    def notify(line: str) -> None:
+        say(console, [line])
+
+    found = run_search(
+        Path(config),
+        given,
+        resume=resume,
+        accepted=accept,
+        viewers=(Told(notify),),
+        notify=notify,
+        on_tick=lambda names, step: None,
+    )
+    board = found.leaderboard
+    say(console, ["", *leaderboard_lines(board), "", *grid_lines(board)])
+    return SearchResult(board, found.folder, found.best, found.onward)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -207,6 +208,35 @@ def train(
         raise typer.Exit(result.exit_status)
     _tell_ending(result, ["trimtab", "train", str(config), *(overrides or ())])
     raise typer.Exit(result.exit_status)
+
+
+@app.command()
+def search(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Every trial does all its steps, with a schedule of its own that ends with them."),
+    ] = False,
+    train: Annotated[bool, typer.Option("--train", help="Then train the best in full, from where it stands.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was stopped.")] = False,
+    accept: Accept = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find learning rate, rank and friends: many adapters at once over one base, as `search:` in CONFIG says."""
+    from trimtab import api
+
+    asked = [*(overrides or ()), *(["search.strategy=exact"] if exact else [])]
+    result = api.search(config, asked, resume=resume, accept=accept or (), console=None if as_json else _console())
+    if as_json:
+        print(result.leaderboard.model_dump_json(indent=2))
+    if result.best is None or not train:
+        if result.best is not None and not as_json:
+            print(f"train it in full: {shlex.join(result.train_command)}")
+        raise typer.Exit(result.exit_status)
+    onward = api.train(result.best, resume=result.onward is not None, accept=accept or (), console=_console())
+    _tell_ending(onward, list(result.train_command))
+    raise typer.Exit(onward.exit_status)
 
 
 @app.command()
