@@ -87,10 +87,9 @@ def ranked(measured: Sequence[RowLosses], noise: float = math.nan) -> list[Place
     return [*places, *(Place(one.trial, math.nan, math.inf, math.nan, is_tied=False) for one in lost)]
 
 
-def staying(places: Sequence[Place], reduction_factor: int) -> list[str]:
-    """Who goes on from a rung: one in `reduction_factor`, rounded up, and never one that is lost."""
-    alive = [place for place in places if math.isfinite(place.loss)]
-    return [place.trial for place in alive[: math.ceil(len(places) / reduction_factor)]]
+def staying(count: int, reduction_factor: int) -> int:
+    """How many of those who came to a rung go on from it: one in `reduction_factor`, rounded up."""
+    return math.ceil(count / reduction_factor)
 
 
 def winner(places: Sequence[Place], rank: Mapping[str, int], learning_rate: Mapping[str, float]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from trimtab import preflight
 from trimtab.config import LoadedConfig, RunConfig, dump_yaml, load_config, with_absolute_paths
+from trimtab.config.search import SearchConfig
 from trimtab.errors import ConfigError, DataError, OutputError, ResumeError
 from trimtab.model.device import describe, find_device
 from trimtab.model.load import weights_identity
@@ -21,13 +22,16 @@ from trimtab.search.ledger import Ledger, steps_of
 from trimtab.search.local import Local
 from trimtab.search.onward import begin_run
 from trimtab.search.remembered import Remembered
-from trimtab.search.space import Space
+from trimtab.search.sampling import OptunaStudy
+from trimtab.search.space import Params, Space
 from trimtab.search.study import Found, Study, Watcher
 from trimtab.search.trials import Maker, Trial
 from trimtab.train.inputs import prepare_inputs
 from trimtab.train.member_state import MemberState
 
 IDENTITY = "search.json"
+TRIALS = 16
+"""That a sampler draws where nobody says how many."""
 FREE = frozenset({"training.output_dir", "data.cache_dir", "data.workers", "search.engine", "search.max_cohort"})
 """Keys that may differ when a search goes on: they do not change what is found."""
 CONSTANT = ("constant", "constant_with_warmup")
@@ -63,7 +67,7 @@ def search(
         notify(notice)
     config, settings = loaded.config, loaded.config.search
     space = Space.parse(settings.space)
-    params = space.grid()
+    grid = space.grid() if settings.sampler == "grid" else []
     folder = Path(config.training.output_dir)
     device = find_device(use_cpu=config.training.use_cpu)
     _, data = prepare_inputs(config, notify)
@@ -78,15 +82,27 @@ def search(
     maker = Maker(path, overrides, base, described, notify, exact_steps=exact)
     local = Local(maker, device, folder / "trials", settings.rows, on_tick)
     engine = Remembered(local, folder / "trials")
-    ledger = Ledger(folder, maker, viewers, notes=tuple(_notes(config, base)))
+    most = _most_at_once(config)
+    kept = OptunaStudy.open(settings, space, folder)
+    ledger = Ledger(folder, maker, (kept, *viewers), notes=tuple(_notes(config, base)))
     ledger.begin()
-    study = Study(space, settings, maker, engine, ledger, lambda trial: _most_at_once(config))
+    study = Study(space, settings, maker, engine, ledger, lambda trial: most)
     try:
-        found = study.run(params)
+        found = study.run([grid] if grid else _drawn(kept, settings, study, most))
     finally:
         engine.close()
+    kept.over(found)
     board = ledger.over(found)
     return _concluded(found, board, folder, engine, maker, device, notify)
+
+
+def _drawn(kept: OptunaStudy, settings: SearchConfig, study: Study, most: int) -> Iterator[list[Params]]:
+    """Waves that a sampler draws, each knowing how those before it did."""
+    left = TRIALS if settings.n_trials == "auto" else settings.n_trials
+    while left:
+        count = min(left, most)
+        yield kept.propose(count, list(study.trials))
+        left -= count
 
 
 def _concluded(

@@ -1,5 +1,5 @@
-"""Optuna's part in a search: it chooses the trials, unless they are a grid, and keeps them all in its storage, where its
-dashboard and its other tools find them.
+"""Optuna's part in a search: it chooses the trials, unless they are a grid, and keeps them all in its storage, where
+its dashboard and its other tools find them.
 
     optuna-dashboard sqlite:///RUN/study.db
 """
@@ -102,8 +102,8 @@ class OptunaStudy:
         return made
 
     def propose(self, count: int, known: Sequence[str]) -> list[Params]:
-        """So many more, after the trials that are `known` by name. Those that the storage holds already, from before the
-        search was stopped, come first."""
+        """So many more, after the trials that are `known` by name. Those that the storage holds already, from before
+        the search was stopped, come first."""
         stored = self.study.get_trials(deepcopy=False)
         before = [t for t in stored if NAME in t.user_attrs and t.user_attrs[NAME] not in known]
         before = [t for t in before if t.user_attrs.get("is_proposed")]
@@ -162,26 +162,24 @@ class OptunaStudy:
     # ── within ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _enqueued(self, trial: Trial) -> optuna.Trial:
-        """One that Optuna did not choose: a cell of a grid, a repeat, a value beyond the edge."""
-        params = {key: value for key, value in trial.params.items() if not isinstance(value, (list, dict))}
-        distributions = {key: self._holding(key, value) for key, value in params.items()}
+        """One that Optuna did not choose: a cell of a grid, a repeat, a value beyond the edge. A value that its axis
+        does not have stands in the attribute `params` alone: a storage takes no category that was not there before."""
+        fits = {key: made for key, value in trial.params.items() if (made := self._holding(key, value)) is not None}
+        params = {key: trial.params[key] for key in fits}
+        attributes = {"params": dict(trial.params)}
         self.study.add_trial(
-            optuna.trial.create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING, params=params, distributions=fits, user_attrs=attributes
+            )
         )
-        number = len(self.study.get_trials(deepcopy=False)) - 1
-        return optuna.Trial(self.study, self.study.get_trials(deepcopy=False)[number]._trial_id)
+        return optuna.Trial(self.study, self.study.get_trials(deepcopy=False)[-1]._trial_id)
 
-    def _holding(self, key: str, value: Any) -> BaseDistribution:
-        """The axis' distribution, or a wider one where the value lies beyond it."""
+    def _holding(self, key: str, value: Any) -> BaseDistribution | None:
         axis = self.space.axis(key)
-        if axis is not None and axis.choices and value not in axis.choices:
-            return CategoricalDistribution([*axis.choices, value])
-        if axis is None:
-            return CategoricalDistribution([value])
+        if axis is None or (axis.choices and value not in axis.choices):
+            return None
         made = distribution_of(axis)
-        if not made._contains(made.to_internal_repr(value)):
-            return CategoricalDistribution([value])
-        return made
+        return made if made._contains(made.to_internal_repr(value)) else None
 
     def _id(self, trial: Trial) -> int:
         found: int = self.study.get_trials(deepcopy=False)[self._numbers[trial.name]]._trial_id

@@ -6,6 +6,7 @@ and values beyond the edge of the grid where the best lies on it → the next ru
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -74,34 +75,40 @@ class Study:
     """Step → trial → its measurement."""
     lost: set[str] = field(default_factory=set)
 
-    def run(self, params: Sequence[Params]) -> Found:
-        """
+    def run(self, waves: Iterable[Sequence[Params]]) -> Found:
+        """`waves`: the first trials, then, asked for once those were measured, more. A grid is one wave.
+
         Raises:
             ConfigError: values make no config.
         """
-        alive = [self._new(one) for one in params]
-        warmup = max(trial.plan.warmup_steps.value for trial in alive)
-        stops = self._stops(len(alive), warmup)
-        places: list[Place] = []
-        for number, step in enumerate(stops):
-            alive = self._advance(alive, step)
-            places = self._ranked(step, alive)
-            if number == 0:
-                alive = [*alive, *self._advance(self._more(places), step)]
-                places = self._ranked(step, alive)
-            if not alive or step == stops[-1]:
+        alive: list[Trial] = []
+        stops: list[int] = []
+        for params in waves:
+            new = [self._new(one) for one in params]
+            stops = stops or self._stops(len(new), max(trial.plan.warmup_steps.value for trial in new))
+            alive = self._compared([*alive, *self._advance(new, stops[0])], stops[0], leaves=len(stops) > 1)
+        alive = [*alive, *self._advance(self._more(stops[0], alive), stops[0])]
+        step = stops[0]
+        for step, following in itertools.zip_longest(stops, stops[1:]):
+            alive = self._compared(alive, step, leaves=following is not None)
+            if not alive or following is None or (len(alive) == 1 and self.settings.strategy == "prefix"):
                 break
-            kept = set(
-                staying([place for place in places if self._is_own(place.trial)], self.settings.reduction_factor)
-            )
-            for trial in alive:
-                if trial.name not in kept:
-                    why = "another seed of a trial" if trial.repeats is not None else self._why(places, trial)
-                    self.watcher.left(trial, step, why)
-            alive = [trial for trial in alive if trial.name in kept]
-            if len(alive) == 1 and self.settings.strategy == "prefix":
-                break
-        return self._found(step, places)
+            alive = self._advance(alive, following)
+        return self._found(step, ranked([self.known[step][trial.name] for trial in alive], self._noise(step)))
+
+    def _compared(self, alive: list[Trial], step: int, *, leaves: bool) -> list[Trial]:
+        """Those who go on; at the last stop all."""
+        places = self._ranked(step, alive)
+        if not leaves:
+            return alive
+        came = [name for name in self.known.get(step, {}) if self._is_own(name)]
+        own = [place for place in places if self._is_own(place.trial)]
+        kept = {place.trial for place in own[: staying(len(came), self.settings.reduction_factor)]}
+        for trial in alive:
+            if trial.name not in kept:
+                why = "another seed of a trial" if trial.repeats is not None else self._why(places, trial)
+                self.watcher.left(trial, step, why)
+        return [trial for trial in alive if trial.name in kept]
 
     # ── within ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,9 +175,9 @@ class Study:
                 )
         return seed_noise(list(groups.values()))
 
-    def _more(self, places: Sequence[Place]) -> list[Trial]:
-        """For the places that are about to become free."""
-        best = self._best(places)
+    def _more(self, step: int, alive: Sequence[Trial]) -> list[Trial]:
+        """For the places that became free."""
+        best = self._best(ranked([self.known[step][trial.name] for trial in alive], self._noise(step)))
         if best is None:
             return []
         more = [self._new(best.params, repeats=best.number) for _ in range(self.settings.repeats)]

@@ -68,22 +68,16 @@ def test_noise_between_seeds_makes_ties() -> None:
     assert math.isnan(seed_noise([[1.0]]))
 
 
-def test_what_is_lost_comes_last_and_goes_first() -> None:
+def test_what_is_lost_comes_last() -> None:
     lost = RowLosses("lost", 10, [math.nan] * 100, measured("x", 0).targets)
     places = ranked([lost, measured("one", 0.0, seed=1), measured("other", 0.1, seed=2)])
     assert [place.trial for place in places] == ["one", "other", "lost"]
-    assert staying(places, 3) == ["one"]
-    assert staying(places, 2) == ["one", "other"]
     assert winner(ranked([lost]), {"lost": 1}, {"lost": 1.0}) is None
-    assert staying(ranked([lost]), 3) == []
 
 
 @given(st.integers(2, 5), st.integers(1, 60))
 def test_one_in_so_many_stays(factor: int, count: int) -> None:
-    places = ranked([measured(str(k), k / 10, rows=5, seed=k) for k in range(count)])
-    kept = staying(places, factor)
-    assert len(kept) == math.ceil(count / factor)
-    assert kept == [place.trial for place in places][: len(kept)]
+    assert (staying(count, factor) - 1) * factor < count <= staying(count, factor) * factor
 
 
 @pytest.mark.parametrize(

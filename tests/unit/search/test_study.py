@@ -1,0 +1,164 @@
+"""How a search decides, over trials whose losses are a formula."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trimtab.config.search import SearchConfig
+from trimtab.search.job import Job, Outcome
+from trimtab.search.ranking import Place, RowLosses
+from trimtab.search.space import Params, Space
+from trimtab.search.study import Study
+from trimtab.search.trials import Trial
+
+RATE, RANK = "training.learning_rate", "adapter.r"
+GRID = {RATE: [1e-4, 2e-4, 5e-4], RANK: [4, 8, 16]}
+
+
+@dataclass
+class Formula:
+    """Maker, engine and watcher: a trial's loss at a step is `loss(params, step)`, plus what its seed makes."""
+
+    loss: Callable[[Params, int], float]
+    seed_noise: float = 0.0
+    most: int = 100
+    ran: list[Job] = field(default_factory=list)
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    def trial(self, number: int, params: Params, *, repeats: int | None = None) -> Any:
+        def decided(value: Any) -> Any:
+            return SimpleNamespace(value=value)
+
+        plan = SimpleNamespace(
+            warmup_steps=decided(3),
+            learning_rate=decided(params.get(RATE, 1e-4)),
+            max_length=decided(64),
+            per_device_train_batch_size=decided(1),
+            gradient_accumulation_steps=decided(1),
+            precision=decided("fp32"),
+            gradient_checkpointing=decided(False),
+        )
+        adapter = SimpleNamespace(
+            r=params.get(RANK, 8),
+            target_modules="all-linear",
+            exclude_modules=None,
+            layers_to_transform=None,
+            layers_pattern=None,
+        )
+        part = SimpleNamespace(model_dump_json=lambda: "{}")
+        config: Any = SimpleNamespace(adapter=adapter, model=part, data=part)
+        return Trial(number, params, config, plan, repeats)  # type: ignore[arg-type]
+
+    def run(self, jobs: Sequence[Job]) -> Iterable[Outcome]:
+        for job in jobs:
+            self.ran.append(job)
+            assert len(job.trials) <= self.most
+            for trial in job.trials:
+                loss = self.loss(trial.params, job.until)
+                if not math.isfinite(loss):
+                    yield Outcome(trial.name, min(4, job.until), None, lost="the loss was no number")
+                    continue
+                noise = self.seed_noise if trial.repeats is not None else 0.0
+                rows = np.random.default_rng(trial.number).normal(0, 0.002, 50) + loss + noise
+                yield Outcome(trial.name, job.until, RowLosses(trial.name, job.until, rows.tolist(), [1] * 50))
+
+    def close(self) -> None: ...
+
+    def came(self, trial: Trial) -> None:
+        self.told.append(("came", trial.name))
+
+    def measured(self, trial: Trial, outcome: Outcome) -> None:
+        self.told.append(("measured", trial.name))
+
+    def ranked(self, step: int, places: Sequence[Place], noise: float) -> None:
+        self.told.append(("ranked", str(step)))
+
+    def left(self, trial: Trial, step: int, why: str) -> None:
+        self.told.append(("left", trial.name))
+
+
+def study(formula: Formula, raw: dict[str, Any] | None = None, **settings: Any) -> Study:
+    space = Space.parse(raw or GRID)
+    made: Any = formula
+    return Study(space, SearchConfig(space=raw or GRID, **settings), made, made, made, lambda trial: formula.most)
+
+
+def bowl(params: Params, step: int) -> float:
+    """Best at 2e-4 and r 8."""
+    rate, rank = float(params[RATE] or 0), float(params[RANK] or 0)  # type: ignore[arg-type]
+    return 1 + abs(math.log(rate / 2e-4)) + 0.3 * abs(math.log2(rank / 8)) + 1 / step
+
+
+def test_nine_become_three_become_one() -> None:
+    formula = Formula(bowl)
+    found = (made := study(formula, repeats=0)).run([made.space.grid()])
+    assert found.best is not None
+    assert found.best.params == {RATE: 2e-4, RANK: 8}
+    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (3, 30)]
+    assert found.adapter_steps == 9 * 10 + 3 * 20
+    assert found.step == 30
+
+
+def test_exact_is_every_cell_to_the_end() -> None:
+    formula = Formula(bowl)
+    found = (made := study(formula, repeats=0, strategy="exact", steps=100)).run([made.space.grid()])
+    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 100)]
+    assert found.adapter_steps == 900
+    assert len(found.places) == 9
+
+
+def test_the_leader_is_tried_again_with_another_seed_and_noise_makes_ties() -> None:
+    formula = Formula(lambda params, step: bowl(params, step) / 10, seed_noise=0.2)
+    found = (made := study(formula, strategy="exact")).run([made.space.grid()])
+    assert any(trial.repeats is not None for trial in made.trials.values())
+    assert found.noise == pytest.approx(0.2 / math.sqrt(2), rel=0.1)
+    assert len(found.ties) > 1
+    assert found.best is not None
+    assert found.best.params[RANK] == 4, "the cheapest of the ties"
+
+
+def test_the_best_on_the_edge_is_looked_beyond() -> None:
+    """Best at 2e-3: 5e-4 leads, 1.25e-3 and 3.1e-3 are tried, and the better of them wins."""
+    formula = Formula(lambda params, step: 1 + abs(math.log(float(params[RATE] or 0) / 2e-3)))  # type: ignore[arg-type]
+    raw = {RATE: [1e-4, 2e-4, 5e-4]}
+    found = (made := study(formula, raw, repeats=0)).run([made.space.grid()])
+    assert found.best is not None
+    assert found.best.params[RATE] in (pytest.approx(1.25e-3), pytest.approx(3.125e-3))
+
+
+def test_lost_trials_leave_and_the_others_go_on() -> None:
+    formula = Formula(lambda params, step: math.inf if params[RATE] == 5e-4 else bowl(params, step))
+    found = (made := study(formula, repeats=0)).run([made.space.grid()])
+    assert made.lost == {trial.name for trial in made.trials.values() if trial.params[RATE] == 5e-4}
+    assert found.best is not None
+    assert found.best.params == {RATE: 2e-4, RANK: 8}
+
+
+def test_all_lost_is_no_best() -> None:
+    formula = Formula(lambda params, step: math.nan)
+    found = (made := study(formula)).run([made.space.grid()])
+    assert found.best is None
+    assert not found.places
+    assert len(made.lost) == 9
+
+
+def test_cohorts_are_cut_as_equal_as_can_be() -> None:
+    formula = Formula(bowl, most=4)
+    (made := study(formula, repeats=0)).run([made.space.grid()])
+    assert [len(job.trials) for job in formula.ran if job.until == 10] == [3, 3, 3]
+
+
+def test_later_waves_are_held_against_all_that_came() -> None:
+    grid = Space.parse(GRID).grid()
+    formula = Formula(bowl)
+    found = study(formula, repeats=0).run([grid[:3], grid[3:6], grid[6:]])
+    assert found.best is not None
+    assert found.best.params == {RATE: 2e-4, RANK: 8}
+    assert [len(job.trials) for job in formula.ran if job.until == 10] == [3, 3, 3]
