@@ -208,6 +208,11 @@ def search(
         UserError: the request is wrong; nothing was started.
         Blocked: the checks refuse the config; nothing was started.
     """
+    from trimtab.checks.accepted import accepted_rules
+
+    given = [*overrides, *(f"search.space.{key}={json.dumps(values)}" for key, values in (space or {}).items())]
+    accepted = accepted_rules(load_config(Path(config), given).config, accept)
+
     from trimtab.model.libraries import import_libraries
 
     import_libraries(adapter=True)
@@ -216,8 +221,6 @@ def search(
     from trimtab.search.run import search as run_search
     from trimtab.search.told import Told
 
-    given = [*overrides, *(f"search.space.{key}={json.dumps(values)}" for key, values in (space or {}).items())]
-
     def notify(line: str) -> None:
         say(console, [line])
 
@@ -225,7 +228,7 @@ def search(
         Path(config),
         given,
         resume=resume,
-        accepted=accept,
+        accepted=accepted,
         viewers=(Told(notify),),
         notify=notify,
         on_tick=lambda names, step: None,

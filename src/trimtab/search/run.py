@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import torch
 from trimtab import preflight
 from trimtab.config import LoadedConfig, RunConfig, dump_yaml, load_config, with_absolute_paths
 from trimtab.config.search import SearchConfig
-from trimtab.errors import ConfigError, DataError, OutputError, ResumeError
+from trimtab.errors import DataError, OutputError, ResumeError
 from trimtab.model.device import describe, find_device
 from trimtab.model.load import weights_identity
 from trimtab.records import Plan, RunDir
 from trimtab.records.search import Leaderboard
+from trimtab.search.capacity import capacity
 from trimtab.search.ledger import Ledger, steps_of
 from trimtab.search.local import Local
 from trimtab.search.onward import begin_run
@@ -26,6 +28,7 @@ from trimtab.search.sampling import OptunaStudy
 from trimtab.search.space import Params, Space
 from trimtab.search.study import Found, Study, Watcher
 from trimtab.search.trials import Maker, Trial
+from trimtab.train.assemble import load_model
 from trimtab.train.inputs import prepare_inputs
 from trimtab.train.member_state import MemberState
 
@@ -70,19 +73,25 @@ def search(
     grid = space.grid() if settings.sampler == "grid" else []
     folder = Path(config.training.output_dir)
     device = find_device(use_cpu=config.training.use_cpu)
-    _, data = prepare_inputs(config, notify)
+    tokenizer, data = prepare_inputs(config, notify)
     if data.validation is None or not len(data.validation):
         raise DataError("A search compares trials on validation data; give data.validation a file or a share.")
     described = describe(device, 1)
     base, lines = preflight.plan_for(loaded, data, described, here=device)
     for line in lines:
         notify(line)
+    if not (resume and (folder / IDENTITY).exists()):
+        load = cache(lambda: load_model(config, base, device))
+        report = preflight.run_all(preflight.evidence(loaded, base, data, tokenizer, load), accepted)
+        for finding in report.findings:
+            notify(f"{finding.severity.value} [{finding.rule}] {finding.evidence}")
+        preflight.refuse_if_blocked(report, RunDir(folder))
     _claim(folder, loaded, base, data.fingerprint, resume=resume)
     exact = settings.steps if settings.strategy == "exact" else None
     maker = Maker(path, overrides, base, described, notify, exact_steps=exact)
     local = Local(maker, device, folder / "trials", settings.rows, on_tick)
     engine = Remembered(local, folder / "trials")
-    most = _most_at_once(config)
+    most = capacity(base, settings).trials
     kept = OptunaStudy.open(settings, space, folder)
     ledger = Ledger(folder, maker, (kept, *viewers), notes=tuple(_notes(config, base)))
     ledger.begin()
@@ -196,12 +205,3 @@ def _notes(config: RunConfig, base: Plan) -> list[str]:
             "schedule that decays can be judged early."
         ]
     return []
-
-
-def _most_at_once(config: RunConfig) -> int:
-    asked = config.search.max_cohort
-    if asked == "auto":
-        return 16
-    if asked < 1:
-        raise ConfigError(["search.max_cohort: at least 1."])
-    return asked
