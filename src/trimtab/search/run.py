@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from trimtab.search.capacity import capacity
 from trimtab.search.ledger import Ledger, steps_of
 from trimtab.search.local import Local
 from trimtab.search.onward import begin_run
+from trimtab.search.orders import fanned, rates_first
 from trimtab.search.remembered import Remembered
 from trimtab.search.sampling import OptunaStudy
 from trimtab.search.space import Params, Space
@@ -70,7 +71,8 @@ def search(
         notify(notice)
     config, settings = loaded.config, loaded.config.search
     space = Space.parse(settings.space)
-    grid = space.grid() if settings.sampler == "grid" else []
+    if settings.sampler == "grid" and settings.first != "fan":
+        space.grid()  # said now if it has none
     folder = Path(config.training.output_dir)
     device = find_device(use_cpu=config.training.use_cpu)
     tokenizer, data = prepare_inputs(config, notify)
@@ -97,12 +99,21 @@ def search(
     ledger.begin()
     study = Study(space, settings, maker, engine, ledger, lambda trial: most)
     try:
-        found = study.run([grid] if grid else _drawn(kept, settings, study, most))
+        found = study.run(_waves(settings, study, kept, most))
     finally:
         engine.close()
     kept.over(found)
     board = ledger.over(found)
     return _concluded(found, board, folder, engine, maker, device, notify)
+
+
+def _waves(settings: SearchConfig, study: Study, kept: OptunaStudy, most: int) -> Iterable[list[Params]]:
+    """What is tried, and in which order."""
+    if settings.sampler != "grid":
+        return _drawn(kept, settings, study, most)
+    if settings.first == "learning-rate":
+        return rates_first(study)
+    return fanned(study) if settings.first == "fan" else [study.space.grid()]
 
 
 def _drawn(kept: OptunaStudy, settings: SearchConfig, study: Study, most: int) -> Iterator[list[Params]]:

@@ -110,6 +110,22 @@ class Study:
                 self.watcher.left(trial, step, why)
         return [trial for trial in alive if trial.name in kept]
 
+    def fan(self, params: Sequence[Params], steps: int) -> Trial | None:
+        """The best of these after so many steps; none of them goes on."""
+        alive = self._advance([self._new(one) for one in params], steps)
+        places = self._ranked(steps, alive)
+        for trial in alive:
+            self.watcher.left(trial, steps, "the fan shows where to search, no more")
+        return self.trials[places[0].trial] if places else None
+
+    def best_so_far(self) -> Trial | None:
+        """Of those that came to the first stop."""
+        if not self.known:
+            return None
+        at = self.known[min(self.known)]
+        places = ranked([rows for name, rows in at.items() if self._is_own(name)])
+        return self.trials[places[0].trial] if places else None
+
     # ── within ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _stops(self, trials: int, warmup: int) -> list[int]:

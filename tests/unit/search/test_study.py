@@ -13,6 +13,7 @@ import pytest
 
 from trimtab.config.search import SearchConfig
 from trimtab.search.job import Job, Outcome
+from trimtab.search.orders import fanned, rates_first
 from trimtab.search.ranking import Place, RowLosses
 from trimtab.search.space import Params, Space
 from trimtab.search.study import Study
@@ -162,3 +163,27 @@ def test_later_waves_are_held_against_all_that_came() -> None:
     assert found.best is not None
     assert found.best.params == {RATE: 2e-4, RANK: 8}
     assert [len(job.trials) for job in formula.ran if job.until == 10] == [3, 3, 3]
+
+
+def test_rates_at_the_highest_rank_and_then_ranks() -> None:
+    formula = Formula(bowl)
+    made = study(formula, repeats=0)
+    found = made.run(rates_first(made))
+    assert found.best is not None
+    assert found.best.params == {RATE: 2e-4, RANK: 8}
+    first, second = (job.trials for job in formula.ran[:2])
+    assert [trial.params[RANK] for trial in first] == [16, 16, 16]
+    assert {trial.params[RATE] for trial in second} == {2e-4}
+    assert sorted(trial.params[RANK] for trial in second) == [4, 8]
+
+
+def test_a_fan_finds_where_to_search() -> None:
+    """The best rate, 2e-3, is ten times the plan's own: the grid comes to lie around it."""
+    formula = Formula(lambda params, step: 1 + abs(math.log(float(params[RATE] or 0) / 2e-3)))  # type: ignore[arg-type]
+    made = study(formula, repeats=0)
+    made.maker.base = SimpleNamespace(learning_rate=SimpleNamespace(value=2e-4))  # type: ignore[assignment]
+    found = made.run(fanned(made))
+    assert [len(job.trials) for job in formula.ran][:2] == [9, 9]
+    assert formula.ran[0].until == 24
+    assert found.best is not None
+    assert found.best.params[RATE] == pytest.approx(2e-3)

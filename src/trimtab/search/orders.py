@@ -1,0 +1,61 @@
+"""In which order a grid is tried: all at once, rates before ranks, or a fan of rates before the grid.
+
+The best learning rate hardly depends on the rank: over 482 published runs of 34 models, rates at the highest rank and
+then ranks at the best of them found the best cell in all 34, at 45 % of the grid; from the lowest rank it lost up to
+1.1 % (tinker-cookbook's tables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from trimtab.search.space import Params, Space, Value
+from trimtab.search.study import Study
+
+RATE, RANK = "training.learning_rate", "adapter.r"
+FAN_RATES, FAN_STEPS = 9, 24
+FAN_REACH = 10.0
+"""Times the plan's own rate, up and down: wider than what recipes disagree by (guess)."""
+BESIDE_THE_BEST = 2.0
+"""Of the fan's best rate, up and down: its own neighbours are 1.8 apart."""
+
+
+def rates_first(study: Study) -> Iterator[list[Params]]:
+    """Rates at the highest rank, all else as it is named first; then, at the best rate, everything else."""
+    grid, highest = study.space.grid(), _highest(study.space)
+    others = {axis.key: axis.values()[0] for axis in study.space.axes if axis.key not in (RATE, RANK)}
+    first = [one for one in grid if one.get(RANK, highest) == highest and _agrees(one, others)]
+    yield first
+    best = study.best_so_far()
+    if best is not None:
+        yield [one for one in grid if one.get(RATE) == best.params.get(RATE) and one not in first]
+
+
+def fanned(study: Study) -> Iterator[list[Params]]:
+    """A fan of rates at the highest rank; then the grid, its rates those around the fan's best."""
+    axis, highest = study.space.axis(RATE), _highest(study.space)
+    centre = float(study.maker.base.learning_rate.value)
+    base: Params = {one.key: one.values()[0] for one in study.space.axes if one.values() and one.key != RATE}
+    if highest is not None:
+        base[RANK] = highest
+    ratios = [FAN_REACH ** (2 * at / (FAN_RATES - 1) - 1) for at in range(FAN_RATES)]
+    best = study.fan([{**base, RATE: float(f"{centre * ratio:.3g}")} for ratio in ratios], FAN_STEPS)
+    if best is None:
+        return
+    rate = best.learning_rate
+    around = tuple(float(f"{value:.3g}") for value in (rate / BESIDE_THE_BEST, rate, rate * BESIDE_THE_BEST))
+    axes = tuple(one for one in study.space.axes if one.key != RATE)
+    made = replace(axis, choices=around, step=None, n=None) if axis is not None else None
+    study.space = Space((*([made] if made is not None else []), *axes))
+    yield study.space.grid()
+
+
+def _highest(space: Space) -> Value:
+    axis = space.axis(RANK)
+    known = [value for value in axis.values() if isinstance(value, int)] if axis is not None else []
+    return max(known, default=None)
+
+
+def _agrees(params: Params, others: Params) -> bool:
+    return all(params.get(key, value) == value for key, value in others.items())
