@@ -15,12 +15,15 @@ import torch
 from trimtab.data.order import Rows
 from trimtab.data.store import TokenStore
 from trimtab.errors import DataError
+from trimtab.search.gain import Gain
 from trimtab.search.job import Job, Outcome, why_lost
 from trimtab.search.ranking import RowLosses
 from trimtab.search.shared import Shared, entrant_of
 from trimtab.search.trials import Maker, Trial, company
 from trimtab.train.cohort import Cohort
 from trimtab.train.member_state import MemberState
+
+PROBE_STEPS = 3
 
 
 @dataclass
@@ -41,6 +44,28 @@ class Local:
         """Of every trial of every job, as soon as it is known."""
         for job in jobs:
             yield from self._run(job)
+
+    def probe(self, trial: Trial, count: int) -> Gain:
+        """A step of one such trial and of `count` at once, timed; nothing is kept of them."""
+        shared = self._shared_by(trial)
+        tokens = float(shared.data.train.lengths.mean()) * trial.plan.effective_batch_size.value
+        one, many = (self._timed(shared, trial, size) for size in (1, count))
+        return Gain.measured(one=one, many=many, count=count, tokens=tokens)
+
+    def _timed(self, shared: Shared, trial: Trial, count: int) -> float:
+        """Seconds of a step of so many: the quicker of two, after one that warms up."""
+        entrants = [entrant_of(f"probe-{k}", trial.config, trial.plan) for k in range(count)]
+        cohort = shared.cohort(entrants)
+        took = []
+        try:
+            for _ in range(PROBE_STEPS):
+                started = time.perf_counter()
+                cohort.tick()
+                cohort.read()  # waits for the device
+                took.append(time.perf_counter() - started)
+        finally:
+            cohort.bank.remove()
+        return min(took[1:])
 
     def close(self) -> None:
         """Give the device back."""

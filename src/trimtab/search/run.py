@@ -34,6 +34,8 @@ from trimtab.train.inputs import prepare_inputs
 from trimtab.train.member_state import MemberState
 
 IDENTITY = "search.json"
+PROBED = 9
+"""At once, to know what that saves."""
 TRIALS = 16
 """That a sampler draws where nobody says how many."""
 FREE = frozenset({"training.output_dir", "data.cache_dir", "data.workers", "search.engine", "search.max_cohort"})
@@ -94,8 +96,20 @@ def search(
     local = Local(maker, device, folder / "trials", settings.rows, on_tick)
     engine = Remembered(local, folder / "trials")
     most = capacity(base, settings).trials
+    notes = _notes(config, base)
+    if settings.max_cohort == "auto" and most > 1:
+        count = min(most, PROBED)
+        gain = local.probe(maker.trial(0, {}), count)
+        if gain.is_worth_it(count):
+            notify(f"{count} trials together are {gain.of(count):.2f} times as quick as in turn ({gain})")
+        else:
+            most = 1
+            notes.append(
+                f"trials train in turn: {count} together would be {gain.of(count):.2f} times as quick ({gain})"
+            )
+            notify(notes[-1])
     kept = OptunaStudy.open(settings, space, folder)
-    ledger = Ledger(folder, maker, (kept, *viewers), notes=tuple(_notes(config, base)))
+    ledger = Ledger(folder, maker, (kept, *viewers), notes=tuple(notes))
     ledger.begin()
     study = Study(space, settings, maker, engine, ledger, lambda trial: most)
     try:
