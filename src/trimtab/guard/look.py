@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from trimtab.data.collate import Batch, collate
 from trimtab.data.store import Example
@@ -81,3 +82,13 @@ class Look(ABC):
         """How far from `loss` is rounding."""
         by_type = self.rounding.get(stepper.precision.compute, self.half_rounding)
         return (EXPERTS_ROUNDING if self._is_sparse else by_type) * max(1.0, abs(loss))
+
+
+def unwrapped(stepper: Stepper) -> Any:
+    """The TargetLoss within: DDP waits for a backward after each forward that has a graph."""
+    return getattr(stepper.model, "module", stepper.model)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """By FSDP: its parts cannot be called by themselves."""
+    return any(hasattr(p, "full_tensor") for p in model.parameters())
