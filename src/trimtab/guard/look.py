@@ -95,3 +95,13 @@ def _names_experts(settings: dict[Any, Any]) -> bool:
         ("expert" in str(key) and bool(value)) or (isinstance(value, dict) and _names_experts(value))
         for key, value in settings.items()
     )
+
+
+def unwrapped(stepper: Stepper) -> Any:
+    """The TargetLoss within: DDP waits for a backward after each forward that has a graph."""
+    return getattr(stepper.model, "module", stepper.model)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """By FSDP: its parts cannot be called by themselves."""
+    return any(hasattr(p, "full_tensor") for p in model.parameters())

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from trimtab.data.collate import Batch
+from trimtab.guard.look import is_sharded, unwrapped
 from trimtab.model.core import causal_lm
 from trimtab.records.diagnosis import Violation
 from trimtab.train.step import Stepper
@@ -34,14 +35,13 @@ class OwnGradient:
     trains what any other does."""
 
     def __init__(self, stepper: Stepper) -> None:
-        self._wrapped: Any = getattr(stepper.model, "module", stepper.model)
+        self._wrapped = unwrapped(stepper)
         core = causal_lm(self._wrapped.model)
         self._backbone: Any = core.base_model
         head = core.get_output_embeddings()
-        # An adapter on the head may draw its dropout; parts of a sharded model cannot be called by themselves.
+        # An adapter on the head may draw its dropout.
         is_adapted = any(".lora_" in f".{name}" for name, _ in head.named_parameters())
-        is_sharded = any(hasattr(p, "full_tensor") for p in self._wrapped.parameters())
-        self.can_look = not is_adapted and not is_sharded
+        self.can_look = not is_adapted and not is_sharded(self._wrapped)
         self.seconds = math.inf
         """What looking took on the host, at its cheapest."""
         self._hooks: list[Any] = []

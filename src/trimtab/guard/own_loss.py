@@ -7,14 +7,14 @@ evaluation that is off by a factor falls like any other.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from trimtab.data.collate import Batch
-from trimtab.guard.look import Look, Tiny
+from trimtab.guard.look import Look, Tiny, is_sharded, unwrapped
 from trimtab.model.core import causal_lm, hidden_states
 from trimtab.records.diagnosis import Violation
 from trimtab.train.evaluate import evaluating, summed_losses
@@ -31,7 +31,7 @@ class OwnLoss(Look):
 
     def __init__(self, model: nn.Module, feed: Feed, vocabulary: int, *, is_sparse: bool) -> None:
         super().__init__(feed, vocabulary, is_sparse=is_sparse)
-        self._is_sharded = any(hasattr(p, "full_tensor") for p in model.parameters())
+        self._is_sharded = is_sharded(model)
 
     def _measure(self, stepper: Stepper) -> torch.Tensor | None:
         if self._is_sharded:
@@ -65,7 +65,7 @@ class OwnLoss(Look):
 
     def _truth(self, stepper: Stepper, batch: Batch) -> torch.Tensor:
         """By the model's own head, all logits at once."""
-        wrapped = _unwrapped(stepper)
+        wrapped = unwrapped(stepper)
         with evaluating(wrapped), torch.no_grad(), stepper.precision.autocast():
             hidden_ND = hidden_states(causal_lm(wrapped.model), batch).flatten(0, 1)[batch.target_positions_N]
             logits_NV = wrapped.head(hidden_ND)
@@ -75,13 +75,8 @@ class OwnLoss(Look):
     def _trained(self, stepper: Stepper, batch: Batch) -> torch.Tensor:
         """As a step computes it, with its graph, which is dropped. The parts of the model are in evaluation mode, since
         some families draw at random outside of any dropout module; the loss around them is in training mode."""
-        wrapped = _unwrapped(stepper)
+        wrapped = unwrapped(stepper)
         with evaluating(wrapped), torch.enable_grad(), stepper.precision.autocast():
             wrapped.training = True
             loss: torch.Tensor = wrapped(batch)[0].detach()
         return loss
-
-
-def _unwrapped(stepper: Stepper) -> Any:
-    """The TargetLoss within: DDP waits for a backward after each forward that has a graph."""
-    return getattr(stepper.model, "module", stepper.model)

@@ -169,7 +169,7 @@ class Policy:
         return Rewind(trial.snapshot, reason, trial.changes_before)
 
     def _watching(self, incident: Incident, found: CauseFound | None, diagnosis: Diagnosis) -> Intervention:
-        if incident.is_ruined or (_cannot_learn(incident) and not _is_only_reordered(incident)):
+        if incident.is_ruined or _learns_nothing_right(incident):
             return self._give_up(diagnosis, "guard.mode is watch, so nothing was changed")
         return CONTINUE
 
@@ -319,7 +319,11 @@ def _cannot_learn(incident: Incident) -> bool:
 
 def _must_end(incident: Incident) -> bool:
     """Nothing can be done, and what would come of going on is worth nothing."""
-    return incident.is_damaged or (_cannot_learn(incident) and not _is_only_reordered(incident))
+    return incident.is_damaged or _learns_nothing_right(incident)
+
+
+def _learns_nothing_right(incident: Incident) -> bool:
+    return _cannot_learn(incident) and not _is_only_reordered(incident)
 
 
 def _is_only_reordered(incident: Incident) -> bool:

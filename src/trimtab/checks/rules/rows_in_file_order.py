@@ -21,7 +21,7 @@ class RowsInFileOrder(Rule):
     """
     What it finds:
         training.train_sampling_strategy is sequential, and rows that stand together in the file are alike: of one
-        length, of one kind, or of one source.
+        length, or in the same words.
 
     Why it matters:
         A batch then holds one kind of row, and the last kind that was seen pushes out the first. A curriculum is
@@ -34,7 +34,7 @@ class RowsInFileOrder(Rule):
         training.train_sampling_strategy: random, unless the order is meant.
 
     What it cannot see:
-        An order by difficulty or by date that neither the words nor the lengths follow.
+        An order by source, difficulty or date that neither the words nor the lengths follow.
 
     Source:
         jingyaogong/minimind#503; train_sampling_strategy of transformers.TrainingArguments.
