@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trimtab.records.diagnosis import Sighting
     from trimtab.records.search import Leaderboard
     from trimtab.report.rows import ShownRow
+    from trimtab.search.asked import AskTell
     from trimtab.train.observer import Observer, Watch
 
 Notify = Callable[[str], None]
@@ -177,7 +178,8 @@ class SearchResult:
 
     @property
     def exit_status(self) -> int:
-        return 0 if self.best is not None else 1
+        """1 where there is nothing to be trained in full."""
+        return 0 if self.best is not None and not self.leaderboard.is_no_better_than_base else 1
 
     @property
     def train_command(self) -> list[str]:
@@ -210,7 +212,7 @@ def search(
     """
     from trimtab.checks.accepted import accepted_rules
 
-    given = [*overrides, *(f"search.space.{key}={json.dumps(values)}" for key, values in (space or {}).items())]
+    given = _with_space(overrides, space)
     accepted = accepted_rules(load_config(Path(config), given).config, accept)
 
     from trimtab.model.libraries import import_libraries
@@ -236,6 +238,35 @@ def search(
     board = found.leaderboard
     say(console, ["", *leaderboard_lines(board), "", *grid_lines(board)])
     return SearchResult(board, found.folder, found.best, found.onward)
+
+
+def ask_tell(
+    config: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    space: Mapping[str, Any] | None = None,
+    resume: bool = False,
+) -> AskTell:
+    """A search for a training loop of your own: it says what to train and how far, is told losses, and decides.
+
+    Args:
+        config: As for `search`; so are `space` and `resume`.
+
+    Raises:
+        UserError: the request is wrong.
+    """
+    from trimtab.model.libraries import import_libraries
+
+    import_libraries(adapter=True)
+    from trimtab.search.asked import AskTell
+    from trimtab.search.opened import opened
+
+    given = _with_space(overrides, space)
+    return AskTell(opened(Path(config), given, resume=resume, accepted=(), notify=lambda line: None, checked=False))
+
+
+def _with_space(overrides: Sequence[str], space: Mapping[str, Any] | None) -> list[str]:
+    return [*overrides, *(f"search.space.{key}={json.dumps(values)}" for key, values in (space or {}).items())]
 
 
 @dataclass(frozen=True)

@@ -230,8 +230,8 @@ def search(
     result = api.search(config, asked, resume=resume, accept=accept or (), console=None if as_json else _console())
     if as_json:
         print(result.leaderboard.model_dump_json(indent=2))
-    if result.best is None or not train:
-        if result.best is not None and not as_json:
+    if result.best is None or result.exit_status or not train:
+        if not result.exit_status and not as_json:
             print(f"train it in full: {shlex.join(result.train_command)}")
         raise typer.Exit(result.exit_status)
     onward = api.train(result.best, resume=result.onward is not None, accept=accept or (), console=_console())

@@ -19,9 +19,11 @@ class SearchConfig(Section):
         "value.",
         examples=[{"training.learning_rate": [1e-4, 2e-4, 5e-4], "adapter.r": [4, 8, 16]}],
     )
-    steps: Count = Field(
-        default=100,
-        description="Steps after which the last trials are compared; a trial that leaves at a rung has fewer.",
+    steps: Count | Auto = Field(
+        default="auto",
+        description="Steps after which the last trials are compared; a trial that leaves at a rung has fewer. auto is "
+        "100, or all of a shorter full run.",
+        examples=[100],
     )
     strategy: Literal["prefix", "exact"] = Field(
         default="prefix",

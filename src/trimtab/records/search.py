@@ -59,6 +59,8 @@ class OutcomeRecord(BaseModel):
     grad_norms: list[Measured]
     tokens: int
     seconds: float
+    base_loss: Measured = float("nan")
+    """The base's own on the same rows."""
     lost: str = ""
 
 
@@ -105,3 +107,13 @@ class Leaderboard(BaseModel):
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     """What to bear in mind: a schedule that the search cannot judge, a gain that is none."""
+
+    @property
+    def best_loss(self) -> float:
+        """NaN where there is no best."""
+        return next((place.loss for place in self.places if place.trial == self.best), float("nan"))
+
+    @property
+    def is_no_better_than_base(self) -> bool:
+        """Training made it worse, whichever trial one takes."""
+        return self.best_loss >= self.base_loss

@@ -12,6 +12,7 @@ from rich.text import Text
 from trimtab.records.search import Leaderboard, PlaceRecord
 
 SHOWN = 12
+TRY_LOWER = "try learning rates a tenth and a hundredth as high, and trimtab check"
 RATE, RANK = "training.learning_rate", "adapter.r"
 
 
@@ -44,9 +45,11 @@ def conclusion(board: Leaderboard) -> list[str]:
     if board.is_over and board.best is None:
         return [
             f"all {len(board.lost)} trials were lost: every learning rate was too high, or data or base are broken",
-            "try learning rates a tenth and a hundredth as high, and trimtab check",
+            TRY_LOWER,
         ]
     lines = []
+    if board.is_over and board.is_no_better_than_base:
+        lines += [f"no trial is better than the base alone, whose loss is {board.base_loss:.4f}", TRY_LOWER]
     if board.lost:
         lines.append(f"lost on the way: {', '.join(board.lost)}")
     if not math.isnan(board.seed_noise):
@@ -62,7 +65,8 @@ def conclusion(board: Leaderboard) -> list[str]:
     if board.is_over and board.best is not None:
         params = ", ".join(f"{short(key)} {value(one)}" for key, one in board.best_params.items())
         lines.append(
-            f"best: {board.best} ({params}), after {board.steps} steps; {len(board.places) + len(board.lost)} trials "
+            f"best: {board.best} ({params}), loss {board.best_loss:.4f} after {board.steps} steps (the base's "
+            f"{board.base_loss:.4f}); {len(board.places) + len(board.lost)} trials "
             f"in {board.adapter_steps:,} adapter-steps, {board.seconds:.0f} s"
         )
     return [*lines, *board.notes]

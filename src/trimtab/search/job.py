@@ -38,6 +38,8 @@ class Outcome:
     tokens: int = 0
     seconds: float = 0.0
     """Its share of the cohort's."""
+    base_loss: float = math.nan
+    """The base's own on the same validation rows, in nats per target token."""
     lost: str = ""
     """Why it left before the end of the job."""
     state: Path | None = None

@@ -4,6 +4,7 @@ goes on, so that nothing stands there twice."""
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from trimtab.records.search import Leaderboard, PlaceRecord, TrialRecord, TrialS
 from trimtab.search.job import Outcome
 from trimtab.search.ranking import Place
 from trimtab.search.study import Found, Watcher
-from trimtab.search.trials import Maker, Trial
+from trimtab.search.trials import STATE, TRIALS, Maker, Trial
 from trimtab.train.run import order_of
 
 NO_VIEWER: tuple[Watcher, ...] = ()
@@ -32,6 +33,7 @@ class Ledger:
     places: dict[str, PlaceRecord] = field(default_factory=dict)
     """Of each trial the last."""
     seed_noise: float = math.nan
+    base_loss: float = math.nan
     notes: tuple[str, ...] = ()
     started: float = field(default_factory=time.monotonic)
     _written: dict[str, int] = field(default_factory=dict)
@@ -69,6 +71,8 @@ class Ledger:
         }
         if outcome.measured is not None:
             loss = outcome.measured.loss
+            if not math.isnan(outcome.base_loss):
+                self.base_loss = outcome.base_loss
             update["losses"] = {**before.losses, outcome.step: loss}
             RunDir(self.folder).append_metric(
                 EvalRecord(
@@ -105,6 +109,7 @@ class Ledger:
         is_lost = trial.name not in self.places
         state = TrialState.LOST if is_lost else TrialState.LEFT
         self._put(record.model_copy(update={"state": state, "reason": why}))
+        shutil.rmtree(self.folder / TRIALS / trial.name / STATE, ignore_errors=True)  # its adapter stays
         for viewer in self.viewers:
             viewer.left(trial, step, why)
 
@@ -133,6 +138,7 @@ class Ledger:
             places=tuple(standing),
             lost=tuple(name for name, record in self.records.items() if record.state is TrialState.LOST),
             seed_noise=self.seed_noise,
+            base_loss=self.base_loss,
             beyond={key: list(values) for key, values in found.beyond.items()} if found is not None else {},
             steps=found.step if found is not None else max((place.step for place in standing), default=0),
             adapter_steps=sum(record.step for record in self.records.values()),

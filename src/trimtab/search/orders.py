@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from trimtab.search.space import Params, Space, Value
-from trimtab.search.study import Study
+from trimtab.search.study import Fan, Study, Wave
 
 RATE, RANK = "training.learning_rate", "adapter.r"
 FAN_RATES, FAN_STEPS = 9, 24
@@ -32,7 +32,7 @@ def rates_first(study: Study) -> Iterator[list[Params]]:
         yield [one for one in grid if one.get(RATE) == best.params.get(RATE) and one not in first]
 
 
-def fanned(study: Study) -> Iterator[list[Params]]:
+def fanned(study: Study) -> Iterator[Wave]:
     """A fan of rates at the highest rank; then the grid, its rates those around the fan's best."""
     axis, highest = study.space.axis(RATE), _highest(study.space)
     centre = float(study.maker.base.learning_rate.value)
@@ -40,10 +40,10 @@ def fanned(study: Study) -> Iterator[list[Params]]:
     if highest is not None:
         base[RANK] = highest
     ratios = [FAN_REACH ** (2 * at / (FAN_RATES - 1) - 1) for at in range(FAN_RATES)]
-    best = study.fan([{**base, RATE: float(f"{centre * ratio:.3g}")} for ratio in ratios], FAN_STEPS)
-    if best is None:
+    yield Fan([{**base, RATE: float(f"{centre * ratio:.3g}")} for ratio in ratios], FAN_STEPS)
+    if study.best_of_fan is None:
         return
-    rate = best.learning_rate
+    rate = study.best_of_fan.learning_rate
     around = tuple(float(f"{value:.3g}") for value in (rate / BESIDE_THE_BEST, rate, rate * BESIDE_THE_BEST))
     axes = tuple(one for one in study.space.axes if one.key != RATE)
     made = replace(axis, choices=around, step=None, n=None) if axis is not None else None

@@ -1,23 +1,29 @@
 """Jobs on a Ray cluster: an actor on each device, each with a base of its own; a job whose machine died is run again
-elsewhere, from the states that the trials had on disk.
+elsewhere, from the states that its trials had on disk.
 
-The search's folder must be seen by all machines, as for any checkpoint.
+RAY_ADDRESS names a cluster; without it one is started on this machine, for nobody but it. The search's folder must be
+seen by all machines, as for any checkpoint.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trimtab.errors import TrimtabError
+from trimtab.errors import ConfigError, TrimtabError
+from trimtab.search.gain import Gain
 from trimtab.search.job import Job, Outcome
-from trimtab.search.trials import Maker
+from trimtab.search.trials import Maker, Trial
 
 TRIES = 3
 """Of a job, before the search gives up: what kills a third machine is the job (guess)."""
+CPUS_EACH = 2
+"""Of an actor without a GPU: products of tiny models gain nothing from more (guess)."""
 
 
 class Worker:
@@ -32,29 +38,52 @@ class Worker:
 
         import_libraries(adapter=True)
         if use_cpu:
-            torch.set_num_threads(1)
+            torch.set_num_threads(1)  # as many split a sum in other ways
         self._local = Local(maker, find_device(use_cpu=use_cpu), folder, rows)
 
     def run(self, job: Job) -> list[Outcome]:
         return list(self._local.run([job]))
 
+    def probe(self, trial: Trial, count: int) -> Gain:
+        return self._local.probe(trial, count)
+
+    def pid(self) -> int:
+        return os.getpid()
+
 
 @dataclass
 class RayEngine:
-    """Started with the first job."""
+    """Started with its first use."""
 
     maker: Maker
     folder: Path
     rows: int
     use_cpu: bool
-    workers: int | None = None
-    """None: one for each GPU of the cluster; without any, one for each two of its CPUs."""
-    _workers: list[Any] = field(default_factory=list)
+    notify: Callable[[str], None] = lambda line: None
+    workers: list[Any] = field(default_factory=list)
+    """Ray's handles."""
+    _is_ours: bool = False
+    """The cluster, that is to end with the search."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ConfigError: Ray is not installed.
+        """
+        if importlib.util.find_spec("ray") is None:
+            raise ConfigError(
+                ["search.engine: ray is not installed: pip install 'trimtab[ray]', or take search.engine=local."]
+            )
+
+    @property
+    def devices(self) -> int:
+        self._start()
+        return len(self.workers)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """
         Raises:
-            TrimtabError: a job's machine died again and again.
+            TrimtabError: a job's machine died again and again, or what a worker says it cannot do.
         """
         import ray
 
@@ -62,7 +91,7 @@ class RayEngine:
             return
         self._start()
         waiting = deque((job, 1) for job in jobs)
-        idle = deque(self._workers)
+        idle = deque(self.workers)
         running: dict[Any, tuple[Any, Job, int]] = {}
         while waiting or running:
             while waiting and idle:
@@ -72,45 +101,84 @@ class RayEngine:
             [done], _ = ray.wait(list(running), num_returns=1)
             worker, job, tries = running.pop(done)
             try:
-                outcomes: list[Outcome] = ray.get(done)
+                outcomes: list[Outcome] = _result(done)
             except ray.exceptions.RayActorError as error:
+                said = str(error).strip().splitlines()[0]
+                names = ", ".join(trial.name for trial in job.trials)
                 if tries == TRIES:
                     raise TrimtabError(
-                        f"{len(job.trials)} trials were on a machine that died, {TRIES} times: {error}. What is "
-                        "finished is kept; go on with --resume."
+                        f"{names} were on a machine that died, {TRIES} times ({said}). What is finished is kept; go on "
+                        "with --resume."
                     ) from None
+                self.notify(f"a machine died ({said}); {names} go on elsewhere")
+                self.workers.remove(worker)
                 idle.append(self._new_worker())
                 waiting.append((job, tries + 1))
                 continue
             idle.append(worker)
             yield from outcomes
 
+    def probe(self, trial: Trial, count: int) -> Gain:
+        self._start()
+        gain: Gain = _result(self.workers[0].probe.remote(trial, count))
+        return gain
+
     def close(self) -> None:
+        if not self.workers:
+            return
         import ray
 
-        for worker in self._workers:
+        for worker in self.workers:
             ray.kill(worker)
-        self._workers.clear()
+        self.workers.clear()
+        if self._is_ours:
+            ray.shutdown()
+
+    # ── within ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _start(self) -> None:
+        if self.workers:
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
-        if self._workers:
-            return
         if not ray.is_initialized():
-            # RAY_ADDRESS names a cluster; without it one is started here, for nobody but this machine.
-            ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
-        resources = ray.cluster_resources()
-        count = self.workers or int(resources.get("GPU", 0)) or max(1, int(resources.get("CPU", 1)) // 2)
-        self._workers = [self._new_worker() for _ in range(count)]
+            quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+            if os.environ.get("RAY_ADDRESS"):
+                ray.init(**quiet)
+            else:
+                ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+                self._is_ours = True
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpus = 0 if self.use_cpu else int(resources.get("GPU", 0))
+        for _ in range(gpus or max(1, int(resources.get("CPU", 1)) // CPUS_EACH)):
+            self._new_worker()
+        self.notify(f"Ray: {len(self.workers)} workers, each on {'a GPU' if gpus else 'a share of the CPUs'}")
 
     def _new_worker(self) -> Any:
         import ray
 
-        gpus = 0 if self.use_cpu or not ray.cluster_resources().get("GPU") else 1
-        quiet = replace(self.maker, notify=_nothing, _prepared={})
-        made = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(Worker)
-        return made.remote(quiet, self.folder, self.rows, self.use_cpu)
+        gpus = 0 if self.use_cpu or not ray.cluster_resources().get("GPU") else 1  # type: ignore[no-untyped-call]
+        alone = replace(self.maker, notify=_nothing, _prepared={})
+        made: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(Worker)
+        self.workers.append(made.remote(alone, self.folder, self.rows, self.use_cpu))
+        return self.workers[-1]
+
+
+def _result(reference: Any) -> Any:
+    """What a worker answered.
+
+    Raises:
+        TrimtabError: as the worker raised it, without Ray's trace around it.
+    """
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, TrimtabError):
+            raise error.cause from None
+        raise
 
 
 def _nothing(line: str) -> None:

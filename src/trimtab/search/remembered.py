@@ -3,7 +3,6 @@ until it comes to what is missing."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from trimtab.records.search import OutcomeRecord
 from trimtab.search.job import Job, Outcome
 from trimtab.search.ranking import RowLosses
 from trimtab.search.study import Engine
+from trimtab.search.trials import STATE
 
 
 @dataclass
@@ -31,20 +31,16 @@ class Remembered:
                 left.append(Job(missing, job.until))
         until = {trial.name: job.until for job in left for trial in job.trials}
         for outcome in self.engine.run(left):
-            self._keep(outcome, until[outcome.trial])
+            self.keep(outcome, until[outcome.trial])
             yield outcome
 
     def close(self) -> None:
         self.engine.close()
 
-    def forget_state(self, trial: str) -> None:
-        """Of one that will not go on: it takes room."""
-        shutil.rmtree(self.folder / trial / "state", ignore_errors=True)
-
     def _path(self, trial: str, until: int) -> Path:
         return self.folder / trial / f"outcome-{until}.json"
 
-    def _keep(self, outcome: Outcome, until: int) -> None:
+    def keep(self, outcome: Outcome, until: int) -> None:
         path = self._path(outcome.trial, until)
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = outcome.measured
@@ -57,6 +53,7 @@ class Remembered:
             grad_norms=outcome.grad_norms,
             tokens=outcome.tokens,
             seconds=outcome.seconds,
+            base_loss=outcome.base_loss,
             lost=outcome.lost,
         )
         aside = path.with_suffix(".tmp")
@@ -72,7 +69,7 @@ class Remembered:
         rows = None
         if kept.sums is not None and kept.targets is not None:
             rows = RowLosses(trial, kept.step, kept.sums, kept.targets)
-        state = self.folder / trial / "state"
+        state = self.folder / trial / STATE
         return Outcome(
             trial,
             kept.step,
@@ -81,6 +78,7 @@ class Remembered:
             kept.grad_norms,
             kept.tokens,
             kept.seconds,
+            kept.base_loss,
             kept.lost,
             state if state.exists() else None,
         )

@@ -84,7 +84,9 @@ class OptunaStudy:
         try:
             storage: Any = url
             if "://" in url:
-                storage = optuna.storages.RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat
+                    storage = optuna.storages.RDBStorage(url, heartbeat_interval=HEARTBEAT_SECONDS)
             study = optuna.create_study(
                 storage=storage,
                 sampler=sampler_of(settings),

@@ -2,28 +2,46 @@
 
 all trials → the first rung: one in three stays, and where there is room the leader is tried again with another seed,
 and values beyond the edge of the grid where the best lies on it → the next rung … → one is left, or all steps done
+
+It decides and does not train: it asks for jobs and is told outcomes, by an engine or by whoever keeps a loop of their
+own.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from trimtab.config.search import SearchConfig
+from trimtab.errors import ConfigError
 from trimtab.search.job import Job, Outcome
 from trimtab.search.ranking import Place, RowLosses, ranked, rungs, seed_noise, staying, winner
-from trimtab.search.space import Params, Space
+from trimtab.search.space import Params, Space, Value
 from trimtab.search.trials import Maker, Trial, company
 
 MOST_BEYOND = 2
 """Values beyond the edge that are tried for a key."""
 
 
+@dataclass(frozen=True)
+class Fan:
+    """A wave whose trials show where to search, no more: none of them goes on."""
+
+    params: Sequence[Params]
+    steps: int
+
+
+Wave = Sequence[Params] | Fan
+Outcomes = Iterable[Outcome]
+Deciding = Generator[list[Job], Outcomes, "Found"]
+"""Asks for jobs, is sent the outcomes of all their trials, in any order, and comes to what was found."""
+
+
 class Engine(Protocol):
-    def run(self, jobs: Sequence[Job]) -> Iterable[Outcome]:
+    def run(self, jobs: Sequence[Job]) -> Outcomes:
         """Of every trial of every job, as soon as it is known, in any order."""
 
     def close(self) -> None: ...
@@ -65,36 +83,56 @@ class Study:
     space: Space
     settings: SearchConfig
     maker: Maker
-    engine: Engine
     watcher: Watcher
     most_at_once: Callable[[Trial], int]
     """Trials that a device holds in the company of this one."""
+    devices: int = 1
+    """That train at the same time."""
     trials: dict[str, Trial] = field(default_factory=dict)
     steps_done: dict[str, int] = field(default_factory=dict)
     known: dict[int, dict[str, RowLosses]] = field(default_factory=dict)
     """Step → trial → its measurement."""
     lost: set[str] = field(default_factory=set)
+    best_of_fan: Trial | None = None
+    """None before one was tried, or where all of it was lost."""
 
-    def run(self, waves: Iterable[Sequence[Params]]) -> Found:
-        """`waves`: the first trials, then, asked for once those were measured, more. A grid is one wave.
+    def run(self, waves: Iterable[Wave], engine: Engine) -> Found:
+        """To the end, as `decide` says.
 
         Raises:
             ConfigError: values make no config.
         """
+        deciding = self.decide(waves)
+        try:
+            jobs = next(deciding)
+            while True:
+                jobs = deciding.send(engine.run(jobs))
+        except StopIteration as ended:
+            found: Found = ended.value
+            return found
+
+    def decide(self, waves: Iterable[Wave]) -> Deciding:
+        """`waves`: the first trials, then, asked for once those were measured, more. A grid is one wave."""
         alive: list[Trial] = []
         stops: list[int] = []
-        for params in waves:
-            new = [self._new(one) for one in params]
+        for wave in waves:
+            if isinstance(wave, Fan):
+                self.best_of_fan = yield from self._fan(wave)
+                continue
+            new = [self._new(one) for one in wave]
             stops = stops or self._stops(len(new), max(trial.plan.warmup_steps.value for trial in new))
-            alive = self._compared([*alive, *self._advance(new, stops[0])], stops[0], leaves=len(stops) > 1)
-        alive = [*alive, *self._advance(self._more(stops[0], alive), stops[0])]
-        step = stops[0]
+            came = yield from self._advance(new, stops[0])
+            alive = self._compared([*alive, *came], stops[0], leaves=len(stops) > 1)
+        if not stops:
+            return self._found(0, [])
+        more = yield from self._advance(self._more(stops[0], alive), stops[0])
+        alive, step = [*alive, *more], stops[0]
         for step, following in itertools.zip_longest(stops, stops[1:]):
             alive = self._compared(alive, step, leaves=following is not None)
             if not alive or following is None or (len(alive) == 1 and self.settings.strategy == "prefix"):
                 break
-            alive = self._advance(alive, following)
-        return self._found(step, ranked([self.known[step][trial.name] for trial in alive], self._noise(step)))
+            alive = yield from self._advance(alive, following)
+        return self._found(step, self._places(step, alive))
 
     def _compared(self, alive: list[Trial], step: int, *, leaves: bool) -> list[Trial]:
         """Those who go on; at the last stop all."""
@@ -110,14 +148,6 @@ class Study:
                 self.watcher.left(trial, step, why)
         return [trial for trial in alive if trial.name in kept]
 
-    def fan(self, params: Sequence[Params], steps: int) -> Trial | None:
-        """The best of these after so many steps; none of them goes on."""
-        alive = self._advance([self._new(one) for one in params], steps)
-        places = self._ranked(steps, alive)
-        for trial in alive:
-            self.watcher.left(trial, steps, "the fan shows where to search, no more")
-        return self.trials[places[0].trial] if places else None
-
     def best_so_far(self) -> Trial | None:
         """Of those that came to the first stop."""
         if not self.known:
@@ -128,9 +158,18 @@ class Study:
 
     # ── within ───────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _fan(self, fan: Fan) -> Generator[list[Job], Outcomes, Trial | None]:
+        """The best of it."""
+        alive = yield from self._advance([self._new(one) for one in fan.params], fan.steps)
+        places = self._ranked(fan.steps, alive)
+        for trial in alive:
+            self.watcher.left(trial, fan.steps, "the fan shows where to search, no more")
+        return self.trials[places[0].trial] if places else None
+
     def _stops(self, trials: int, warmup: int) -> list[int]:
         """Steps at which trials are compared."""
         steps, settings = self.settings.steps, self.settings
+        assert steps != "auto", "it was decided before"
         if settings.strategy == "exact":
             return [steps]
         asked = None if settings.rungs == "auto" else settings.rungs
@@ -149,9 +188,11 @@ class Study:
         self.watcher.came(trial)
         return trial
 
-    def _advance(self, trials: Sequence[Trial], until: int) -> list[Trial]:
+    def _advance(self, trials: Sequence[Trial], until: int) -> Generator[list[Job], Outcomes, list[Trial]]:
         """Those who are not lost on the way."""
-        for outcome in self.engine.run(self._jobs(trials, until)):
+        if not trials:
+            return []
+        for outcome in (yield self._jobs(trials, until)):
             trial = self.trials[outcome.trial]
             self.steps_done[trial.name] = outcome.step
             self.watcher.measured(trial, outcome)
@@ -169,16 +210,21 @@ class Study:
             companies.setdefault(company(trial), []).append(trial)
         jobs = []
         for together in companies.values():
-            count = math.ceil(len(together) / max(1, self.most_at_once(together[0])))
+            fewest = math.ceil(len(together) / max(1, self.most_at_once(together[0])))
+            count = max(fewest, min(self.devices, len(together)))
             size = math.ceil(len(together) / count)
             jobs += [Job(tuple(together[at : at + size]), until) for at in range(0, len(together), size)]
         return jobs
 
     def _ranked(self, step: int, alive: Sequence[Trial]) -> list[Place]:
-        measured = [self.known[step][trial.name] for trial in alive]
-        places = ranked(measured, self._noise(step))
-        self.watcher.ranked(step, places, self._noise(step))
-        return places
+        """Of these; told are all that came as far, those who left before too, by what is known of the noise now."""
+        self.watcher.ranked(step, self._places(step, list(self.trials.values())), self._noise(step))
+        return self._places(step, alive)
+
+    def _places(self, step: int, trials: Sequence[Trial]) -> list[Place]:
+        """Of those among them who came as far."""
+        known = self.known.get(step, {})
+        return ranked([known[trial.name] for trial in trials if trial.name in known], self._noise(step))
 
     def _noise(self, step: int) -> float:
         """Between seeds, of trials that came as far as this."""
@@ -193,15 +239,30 @@ class Study:
 
     def _more(self, step: int, alive: Sequence[Trial]) -> list[Trial]:
         """For the places that became free."""
-        best = self._best(ranked([self.known[step][trial.name] for trial in alive], self._noise(step)))
+        best = self._best(self._places(step, alive))
         if best is None:
             return []
         more = [self._new(best.params, repeats=best.number) for _ in range(self.settings.repeats)]
         if self.settings.strategy == "exact":
             return more
-        for key, values in self.space.on_the_edge(best.params).items():
+        for key, values in self._beyond(best).items():
             more += [self._new({**best.params, key: value}) for value in values[:MOST_BEYOND]]
         return more
+
+    def _beyond(self, best: Trial) -> dict[str, tuple[Value, ...]]:
+        """Keys whose best value lies on the edge → values beyond it that make a config."""
+        found = {}
+        for key, values in self.space.on_the_edge(best.params).items():
+            if possible := tuple(value for value in values if self._is_possible({**best.params, key: value})):
+                found[key] = possible
+        return found
+
+    def _is_possible(self, params: Params) -> bool:
+        try:
+            self.maker.trial(len(self.trials), params)
+        except ConfigError:
+            return False
+        return True
 
     def _best(self, places: Sequence[Place]) -> Trial | None:
         own = [place for place in places if self._is_own(place.trial)]
@@ -218,11 +279,11 @@ class Study:
 
     def _why(self, places: Sequence[Place], trial: Trial) -> str:
         place = next(place for place in places if place.trial == trial.name)
-        return f"{place.behind:.3g} nats behind the best ({place.loss:.4f}), ± {place.error:.2g}"
+        return f"its loss, {place.loss:.4f}, is {place.behind:.3g} ± {place.error:.2g} behind the best"
 
     def _found(self, step: int, places: list[Place]) -> Found:
         best = self._best(places)
         ties = [place.trial for place in places if place.is_tied and self._is_own(place.trial)]
-        beyond = self.space.on_the_edge(best.params) if best is not None else {}
+        beyond = self._beyond(best) if best is not None else {}
         cost = sum(self.steps_done.values())
         return Found(best, step, places, self._noise(step), ties, dict(beyond), cost)

@@ -19,6 +19,8 @@ from trimtab.train.inputs import prepare_inputs
 
 SHARED_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused"})
 """Of which a cohort's own is the equal: what is kept in eight bits, or pages, is not."""
+TRIALS, STATE = "trials", "state"
+"""Under a search's folder: a folder for each trial; under that, all that it needs to go on."""
 BETWEEN_SEEDS = 7919
 """Between the seeds of a trial and its repeat: a prime, so that no two of a space meet (guess)."""
 

@@ -66,6 +66,11 @@ class MemberState:
         needed = sum(t.numel() * t.element_size() for t in tensors.values())
         write_folder(folder, write, about={"step": self.progress.steps}, needed_bytes=needed)
 
+    @staticmethod
+    def step_in(folder: Path) -> int:
+        """How far the trial was that is saved there; the caller has seen that it is whole."""
+        return int(json.loads((folder / PROGRESS_FILE).read_text(encoding="utf-8"))["progress"]["steps"])
+
     @classmethod
     def load(cls, folder: Path) -> MemberState:
         """What `save` wrote; the caller has seen that it is whole."""

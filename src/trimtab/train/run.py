@@ -190,7 +190,7 @@ def identity(config: RunConfig, plan: Plan, data_fingerprint: str) -> dict[str, 
         "max_length",
     )
     return {
-        "config": config.flat(),
+        "config": {key: value for key, value in config.flat().items() if not key.startswith("search.")},
         "data": data_fingerprint,
         "base": weights_identity(config.model),
         "plan": {name: getattr(plan, name).value for name in decided},

@@ -88,7 +88,9 @@ class Formula:
 def study(formula: Formula, raw: dict[str, Any] | None = None, **settings: Any) -> Study:
     space = Space.parse(raw or GRID)
     made: Any = formula
-    return Study(space, SearchConfig(space=raw or GRID, **settings), made, made, made, lambda trial: formula.most)
+    return Study(
+        space, SearchConfig(space=raw or GRID, **{"steps": 100, **settings}), made, made, lambda trial: formula.most
+    )
 
 
 def bowl(params: Params, step: int) -> float:
@@ -99,7 +101,7 @@ def bowl(params: Params, step: int) -> float:
 
 def test_nine_become_three_become_one() -> None:
     formula = Formula(bowl)
-    found = (made := study(formula, repeats=0)).run([made.space.grid()])
+    found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
     assert found.best is not None
     assert found.best.params == {RATE: 2e-4, RANK: 8}
     assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (3, 30)]
@@ -109,7 +111,7 @@ def test_nine_become_three_become_one() -> None:
 
 def test_exact_is_every_cell_to_the_end() -> None:
     formula = Formula(bowl)
-    found = (made := study(formula, repeats=0, strategy="exact", steps=100)).run([made.space.grid()])
+    found = (made := study(formula, repeats=0, strategy="exact", steps=100)).run([made.space.grid()], formula)
     assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 100)]
     assert found.adapter_steps == 900
     assert len(found.places) == 9
@@ -117,7 +119,7 @@ def test_exact_is_every_cell_to_the_end() -> None:
 
 def test_the_leader_is_tried_again_with_another_seed_and_noise_makes_ties() -> None:
     formula = Formula(lambda params, step: bowl(params, step) / 10, seed_noise=0.2)
-    found = (made := study(formula, strategy="exact")).run([made.space.grid()])
+    found = (made := study(formula, strategy="exact")).run([made.space.grid()], formula)
     assert any(trial.repeats is not None for trial in made.trials.values())
     assert found.noise == pytest.approx(0.2 / math.sqrt(2), rel=0.1)
     assert len(found.ties) > 1
@@ -129,14 +131,14 @@ def test_the_best_on_the_edge_is_looked_beyond() -> None:
     """Best at 2e-3: 5e-4 leads, 1.25e-3 and 3.1e-3 are tried, and the better of them wins."""
     formula = Formula(lambda params, step: 1 + abs(math.log(float(params[RATE] or 0) / 2e-3)))  # type: ignore[arg-type]
     raw = {RATE: [1e-4, 2e-4, 5e-4]}
-    found = (made := study(formula, raw, repeats=0)).run([made.space.grid()])
+    found = (made := study(formula, raw, repeats=0)).run([made.space.grid()], formula)
     assert found.best is not None
     assert found.best.params[RATE] in (pytest.approx(1.25e-3), pytest.approx(3.125e-3))
 
 
 def test_lost_trials_leave_and_the_others_go_on() -> None:
     formula = Formula(lambda params, step: math.inf if params[RATE] == 5e-4 else bowl(params, step))
-    found = (made := study(formula, repeats=0)).run([made.space.grid()])
+    found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
     assert made.lost == {trial.name for trial in made.trials.values() if trial.params[RATE] == 5e-4}
     assert found.best is not None
     assert found.best.params == {RATE: 2e-4, RANK: 8}
@@ -144,7 +146,7 @@ def test_lost_trials_leave_and_the_others_go_on() -> None:
 
 def test_all_lost_is_no_best() -> None:
     formula = Formula(lambda params, step: math.nan)
-    found = (made := study(formula)).run([made.space.grid()])
+    found = (made := study(formula)).run([made.space.grid()], formula)
     assert found.best is None
     assert not found.places
     assert len(made.lost) == 9
@@ -152,14 +154,14 @@ def test_all_lost_is_no_best() -> None:
 
 def test_cohorts_are_cut_as_equal_as_can_be() -> None:
     formula = Formula(bowl, most=4)
-    (made := study(formula, repeats=0)).run([made.space.grid()])
+    (made := study(formula, repeats=0)).run([made.space.grid()], formula)
     assert [len(job.trials) for job in formula.ran if job.until == 10] == [3, 3, 3]
 
 
 def test_later_waves_are_held_against_all_that_came() -> None:
     grid = Space.parse(GRID).grid()
     formula = Formula(bowl)
-    found = study(formula, repeats=0).run([grid[:3], grid[3:6], grid[6:]])
+    found = study(formula, repeats=0).run([grid[:3], grid[3:6], grid[6:]], formula)
     assert found.best is not None
     assert found.best.params == {RATE: 2e-4, RANK: 8}
     assert [len(job.trials) for job in formula.ran if job.until == 10] == [3, 3, 3]
@@ -168,7 +170,7 @@ def test_later_waves_are_held_against_all_that_came() -> None:
 def test_rates_at_the_highest_rank_and_then_ranks() -> None:
     formula = Formula(bowl)
     made = study(formula, repeats=0)
-    found = made.run(rates_first(made))
+    found = made.run(rates_first(made), formula)
     assert found.best is not None
     assert found.best.params == {RATE: 2e-4, RANK: 8}
     first, second = (job.trials for job in formula.ran[:2])
@@ -182,7 +184,7 @@ def test_a_fan_finds_where_to_search() -> None:
     formula = Formula(lambda params, step: 1 + abs(math.log(float(params[RATE] or 0) / 2e-3)))  # type: ignore[arg-type]
     made = study(formula, repeats=0)
     made.maker.base = SimpleNamespace(learning_rate=SimpleNamespace(value=2e-4))  # type: ignore[assignment]
-    found = made.run(fanned(made))
+    found = made.run(fanned(made), formula)
     assert [len(job.trials) for job in formula.ran][:2] == [9, 9]
     assert formula.ran[0].until == 24
     assert found.best is not None
