@@ -59,6 +59,17 @@ def test_bf16_weights_are_made_whole_again(world: TinyWorld, tmp_path: Path) -> 
     assert all(str(tensor.dtype) == "torch.float32" for tensor in tensors(tmp_path / "harmed" / "final").values())
 
 
+def test_a_forward_that_overflows_in_half_precision_goes_on_in_fp32(world: TinyWorld, tmp_path: Path) -> None:
+    """No state has a loss then, the base neither: which of them is good shows in fp32 alone."""
+    with sabotage.at_step(12, sabotage.overflow_in_half):
+        verdict = train(config(world, tmp_path / "harmed", bf16=True)).verdict
+    assert verdict.causes[0].rule == "fp16-overflow"
+    assert verdict.status is Status.REPAIRED, verdict.reason
+    (repair,) = verdict.repairs
+    assert (repair.remedy, repair.kept) == ("use-fp32", True)
+    assert 0 < repair.back_to_step <= 12
+
+
 def test_watching_tells_and_changes_nothing(world: TinyWorld, tmp_path: Path) -> None:
     with sabotage.at_step(12, sabotage.stale_optimizer):
         result = train(config(world, tmp_path / "watched", mode="watch"))

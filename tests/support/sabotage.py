@@ -60,3 +60,14 @@ def ruin_the_weights(loop: Loop) -> None:
     for name, parameter in loop.stepper.learners[0].parameters.items():
         if ".lora_B" in name:
             parameter.data += 1.0
+
+
+def overflow_in_half(loop: Loop) -> None:
+    """A layer's output passes through float16, where the run computes in half precision, and does not fit there."""
+    import torch
+
+    def passed_through(module: Any, args: Any, out: torch.Tensor) -> torch.Tensor:
+        return out if out.dtype == torch.float32 else ((out * 1e7).half() / 1e7).to(out.dtype)
+
+    layer = next(m for name, m in loop.stepper.model.named_modules() if name.endswith("mlp.down_proj"))
+    layer.register_forward_hook(passed_through)

@@ -27,6 +27,7 @@ def find_good(
     """The newest snapshot from before the damage: going back, the loss falls to it and rises again beyond it, or it is
     the oldest. Only snapshots of at most `before` updates count, and only finite ones. Where the best of them is worse
     than the base, it is the start, if that was kept: damage that began with the first steps has no state before it.
+    Where not even the base has a loss, it is the forward that is broken, which says nothing of any weights: the newest.
 
     Returns: (snapshot, its held-out losses); (None, []) where there is none.
     """
@@ -40,11 +41,20 @@ def find_good(
         if best is not None and mean(losses) >= mean(certified[best.step]):
             break
         best = snapshot
+    if best is None and base and math.isnan(mean(base)):
+        best = _newest_finite(lab, before)
     is_worthless = best is not None and base and mean(certified[best.step]) > (1 + CLEAR_RISE) * mean(base)
     if is_worthless and lab.start is not None:
         held_out_at(lab, lab.start, certified)
         best = lab.start
     return (best, certified[best.step]) if best is not None else (None, [])
+
+
+def _newest_finite(lab: Lab, before: int) -> Snapshot | None:
+    for snapshot in reversed(lab.snapshots):
+        if snapshot.step <= before and not lab.stepper.processes.any(not snapshot.is_finite):
+            return snapshot
+    return None
 
 
 def held_out_at_base(lab: Lab, certified: Certified) -> list[float]:

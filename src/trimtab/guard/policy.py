@@ -113,23 +113,11 @@ class Policy:
         state = loop.state
         if loop.config.training.load_best_model_at_end or state.best_step is None or state.changes.ends_with_best:
             return CONTINUE
-        state.changes = state.changes.model_copy(update={"ends_with_best": True})
-        sentence = (
-            f"restore-best-checkpoint for {found.rule}: the best weights, of step {state.best_step} so far, end it"
+        state.changes = state.changes.model_copy(update={"ends_with_best": found.rule})
+        loop.notify(
+            f"step {state.global_step}: {found.rule}: the best weights, of step {state.best_step} so far, will end it, "
+            "unless a later evaluation is better"
         )
-        repair = Repair(
-            number=len(state.repairs) + 1,
-            step=state.global_step,
-            back_to_step=state.global_step,
-            cause=found.rule,
-            remedy="restore-best-checkpoint",
-            changed={"training.load_best_model_at_end": [False, True]},
-            after=state.best_eval_loss,
-            kept=True,
-            sentence=sentence,
-        )
-        state.repairs.append(repair)
-        loop.amend(sentence, {"training.load_best_model_at_end": True})
         return CONTINUE
 
     def judge(

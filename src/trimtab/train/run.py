@@ -19,6 +19,9 @@ from trimtab.diagnose.causes.overfit import Overfit
 from trimtab.diagnose.engine import diagnose
 from trimtab.diagnose.of_records import verdict_of
 from trimtab.diagnose.readers import read
+from trimtab.diagnose.symptoms.eval_rising import EvalRising
+from trimtab.diagnose.symptoms.memorised import Memorised
+from trimtab.diagnose.symptoms.train_eval_gap_growing import TrainEvalGapGrowing
 from trimtab.diagnose.trace import Trace
 from trimtab.model.core import causal_lm
 from trimtab.model.fit import fit
@@ -27,7 +30,7 @@ from trimtab.model.target_loss import TargetLoss
 from trimtab.model.weights import load_weights, trained_parameters
 from trimtab.plan.schedule import schedule
 from trimtab.records import CheckReport, Comparison, Plan, RunDir, RunEvent, Status, Verdict
-from trimtab.records.diagnosis import CauseFound, Diagnosis, Violation
+from trimtab.records.diagnosis import CauseFound, Diagnosis, Repair, Violation
 from trimtab.records.run_dir import RUN_FORMAT
 from trimtab.train.checkpoint import Checkpoint, Keeper
 from trimtab.train.feed import Feed
@@ -48,6 +51,8 @@ from trimtab.train.telemetry import Telemetry, tensor_bytes
 from trimtab.train.trackers import Trackers, tracker_names
 
 Notify = Callable[[str], None]
+OF_A_RISE = frozenset({EvalRising.name, TrainEvalGapGrowing.name, Memorised.name})
+"""Symptoms that a later evaluation, the best of all, takes back."""
 
 
 @dataclass(frozen=True)
@@ -261,6 +266,7 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
     step = state.global_step
     if not ending.interrupted:
         _withdraw_overfitting(state)
+        _restore_best(loop)
         if _ends_with_best(run, ending, state) and state.best_step is not None:
             step = keeper.load_best()
             assert step == state.best_step, f"best/ is of step {step}, the best evaluation was at {state.best_step}"
@@ -320,27 +326,49 @@ def _as_the_records_say(run_dir: RunDir, verdict: Verdict) -> Verdict:
 
 
 def _withdraw_overfitting(state: RunState) -> None:
-    """An evaluation that rose and then fell below its best, as the learning rate decayed, was no overfitting."""
+    """An evaluation that rose and then fell below its best, as the learning rate decayed, was no overfitting, nor
+    anything else that might have made it rise."""
     if state.best_step is None or state.best_step != state.global_step:
         return
-    diagnoses = []
-    for diagnosis in state.diagnoses:
-        causes = tuple(cause for cause in diagnosis.causes if cause.rule != Overfit.name)
-        if causes or not diagnosis.causes:
-            diagnoses.append(diagnosis.model_copy(update={"causes": causes}))
-    state.diagnoses = diagnoses
-    state.repairs = [
-        repair.model_copy(update={"kept": False, "sentence": f"{repair.sentence}; the last evaluation is the best"})
-        if repair.cause == Overfit.name
-        else repair
-        for repair in state.repairs
-    ]
+    state.changes = state.changes.model_copy(update={"ends_with_best": ""})
+    state.diagnoses = [diagnosis for diagnosis in state.diagnoses if not _is_of_a_rise(diagnosis)]
+
+
+def _is_of_a_rise(diagnosis: Diagnosis) -> bool:
+    """It says overfitting, and saw no more than that evaluations rose."""
+    return (
+        any(cause.rule == Overfit.name for cause in diagnosis.causes)
+        and not diagnosis.violations
+        and all(sighting.symptom in OF_A_RISE for sighting in diagnosis.symptoms)
+    )
+
+
+def _restore_best(loop: Loop) -> None:
+    """A repair, where the guard asked for it and the last weights are not the best."""
+    state = loop.state
+    if not state.changes.ends_with_best or state.best_step is None or state.best_step == state.global_step:
+        return
+    cause = state.changes.ends_with_best
+    sentence = f"restore-best-checkpoint for {cause}: the best weights, of step {state.best_step}, end it"
+    repair = Repair(
+        number=len(state.repairs) + 1,
+        step=state.global_step,
+        back_to_step=state.best_step,
+        cause=cause,
+        remedy="restore-best-checkpoint",
+        changed={"training.load_best_model_at_end": [False, True]},
+        after=state.best_eval_loss,
+        kept=True,
+        sentence=sentence,
+    )
+    state.repairs.append(repair)
+    loop.amend(sentence, {"training.load_best_model_at_end": True})
 
 
 def _ends_with_best(run: Run, ending: Ending, state: RunState) -> bool:
     """As asked; or the guard found that the last weights are not the ones to keep."""
     stopped = ending.by_guard and ending.is_failure
-    return run.config.training.load_best_model_at_end or stopped or state.changes.ends_with_best
+    return run.config.training.load_best_model_at_end or stopped or bool(state.changes.ends_with_best)
 
 
 def _unlike_final(loop: Loop) -> Diagnosis | None:

@@ -20,8 +20,8 @@ class Changes(BaseModel):
     """Training rows that are trained on no more."""
     precision: str | None = None
     optim: str | None = None
-    ends_with_best: bool = False
-    """The best weights become the final ones, whatever the config says of the last."""
+    ends_with_best: str = ""
+    """The cause for which the best weights are to become the final ones, unless the last are the best after all."""
 
 
 class RunState(BaseModel):

@@ -8,6 +8,8 @@ from trimtab.checks.rule import Bad, Good, Judgement, NotApplicable, Rule, Stage
 from trimtab.records import Severity
 
 WARNS_FROM = 0.01
+WARNS_ROWS = 2
+"""One row of a small set is more than a per cent of it, and moves no mean."""
 BLOCKS_FROM = 0.5
 """Of validation rows that stand in train with the same answer: a loss on them measures memory and nothing else."""
 
@@ -57,10 +59,11 @@ class ValidationOverlap(Rule):
         else:
             near_share = share_of(near.count, looked_at, "looked at")
             value = f"{share_of(exact.count, rows)} are copies · {near_share} nearly"
-        limit = f"under {WARNS_FROM:.0%} of the validation rows"
+        limit = f"under {WARNS_FROM:.0%} of the validation rows, or one"
         if not exact.count and not near.count:
             return Good(value=value, limit=limit)
-        severity = Severity.WARNS if share >= WARNS_FROM else Severity.NOTES
+        is_felt = share >= WARNS_FROM and exact.count + near.count >= WARNS_ROWS
+        severity = Severity.WARNS if is_felt else Severity.NOTES
         if same > BLOCKS_FROM and not is_own_split:
             severity = Severity.BLOCKS
         said = []

@@ -18,7 +18,8 @@ UNSEEN = chats(100, seed=1, words=(20, 30))
 
 
 @pytest.mark.parametrize(
-    ("leaked", "severity"), [(1, Severity.WARNS), (30, Severity.WARNS), (60, Severity.BLOCKS), (100, Severity.BLOCKS)]
+    ("leaked", "severity"),
+    [(1, Severity.NOTES), (2, Severity.WARNS), (30, Severity.WARNS), (60, Severity.BLOCKS), (100, Severity.BLOCKS)],
 )
 def test_it_fires_on_exact_copies(world: TinyWorld, tmp_path: Path, leaked: int, severity: Severity) -> None:
     held_out = [*ROWS[:leaked], *UNSEEN[leaked:]]
