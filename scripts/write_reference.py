@@ -14,16 +14,9 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from trimtab.config import AdapterConfig, ChecksConfig, DataConfig, ModelConfig, TrainingConfig
+from trimtab.config.run_config import SECTIONS
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
-SECTIONS = {
-    "model": ModelConfig,
-    "data": DataConfig,
-    "adapter": AdapterConfig,
-    "training": TrainingConfig,
-    "checks": ChecksConfig,
-}
 
 
 def config_page() -> str:

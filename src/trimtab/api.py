@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from trimtab.records.search import Leaderboard
     from trimtab.report.rows import ShownRow
     from trimtab.search.asked import AskTell
+    from trimtab.search.planned import PlannedSearch
+    from trimtab.search.run import Searched
+    from trimtab.search.study import Watcher
     from trimtab.train.observer import Observer, Watch
 
 Notify = Callable[[str], None]
@@ -221,20 +224,22 @@ def search(
     from trimtab.report.leaderboard import grid_lines, leaderboard_lines
     from trimtab.report.speak import say
     from trimtab.search.run import search as run_search
+    from trimtab.search.shown import Shown
     from trimtab.search.told import Told
 
     def notify(line: str) -> None:
         say(console, [line])
 
-    found = run_search(
-        Path(config),
-        given,
-        resume=resume,
-        accepted=accepted,
-        viewers=(Told(notify),),
-        notify=notify,
-        on_tick=lambda names, step: None,
-    )
+    def run(viewers: Sequence[Watcher], on_tick: Callable[[Sequence[str], int], None]) -> Searched:
+        return run_search(
+            Path(config), given, resume=resume, accepted=accepted, viewers=viewers, notify=notify, on_tick=on_tick
+        )
+
+    if console is not None and console.is_terminal:
+        with Shown(console) as table:
+            found = run((Told(notify, is_brief=True), table), table.on_tick)
+    else:
+        found = run((Told(notify),), lambda names, step: None)
     board = found.leaderboard
     say(console, ["", *leaderboard_lines(board), "", *grid_lines(board)])
     return SearchResult(board, found.folder, found.best, found.onward)
@@ -266,7 +271,7 @@ def ask_tell(
 
 
 def _with_space(overrides: Sequence[str], space: Mapping[str, Any] | None) -> list[str]:
-    return [*overrides, *(f"search.space.{key}={json.dumps(values)}" for key, values in (space or {}).items())]
+    return [*overrides, *([f"search.space={json.dumps(dict(space))}"] if space is not None else [])]
 
 
 @dataclass(frozen=True)
@@ -277,6 +282,8 @@ class PlanResult:
     notices: tuple[str, ...]
     path: Path | None
     """Where plan.json was written."""
+    search: PlannedSearch | None = None
+    """Where the config has a space to search."""
 
     @property
     def exit_status(self) -> int:
@@ -314,7 +321,19 @@ def plan(
     device, here = preflight.device_for(loaded.config, gpu, devices)
     made, lines = preflight.plan_from_files(loaded, device, here)
     path, more = preflight.write_plan(made, RunDir(loaded.config.training.output_dir)) if write else (None, [])
-    return PlanResult(made, (*notices, *lines, *more), path)
+    search = _planned_search(loaded, made, device, here) if loaded.config.search.space else None
+    return PlanResult(made, (*notices, *lines, *more), path, search)
+
+
+def _planned_search(loaded: LoadedConfig, made: Plan, device: Device, here: Any) -> PlannedSearch:
+    from trimtab import preflight
+    from trimtab.search.planned import planned, widest
+    from trimtab.search.space import Space
+
+    settings = loaded.config.search
+    space = Space.parse(settings.space)
+    wide = widest(loaded, space)
+    return planned(settings, space, made if wide is loaded else preflight.plan_from_files(wide, device, here)[0])
 
 
 @dataclass(frozen=True)

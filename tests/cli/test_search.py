@@ -69,6 +69,27 @@ def test_from_a_grid_to_a_run_that_goes_on(searched: tuple[Path, str], capfd: py
         assert (folder / "trials" / name / "adapter" / "adapter_config.json").exists(), "each as PEFT reads it"
 
 
+def test_tensorboard_shows_what_was_chosen_and_how_it_did(
+    world: TinyWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As TensorBoard's own reader and its HParams tab take it."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    path = search_config(world, tmp_path / "run", space={"training.learning_rate": [1e-3, 1e-2]}, repeats=0)
+    ended = trimtab("search", str(path), "training.report_to=tensorboard", capfd=capfd)
+    assert ended.status == 0, ended.output
+    for name, trial in trials(tmp_path / "run").items():
+        events = EventAccumulator(str(tmp_path / "run" / "tensorboard" / name))
+        events.Reload()
+        curve = {event.step: event.value for event in events.Scalars("eval/loss")}
+        assert curve == pytest.approx({int(step): loss for step, loss in trial["losses"].items()})
+        assert [event.step for event in events.Scalars("train/loss")] == list(range(1, trial["step"] + 1))
+        content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+        chosen = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+        assert chosen["learning_rate"].number_value == trial["params"]["training.learning_rate"]
+
+
 def test_a_search_that_is_done_says_so_again(searched: tuple[Path, str], capfd: pytest.CaptureFixture[str]) -> None:
     folder, _ = searched
     before = board(folder)

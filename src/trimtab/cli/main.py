@@ -87,6 +87,12 @@ def plan(
 
         for line in (*result.notices, "", *plan_page(result.plan)):
             print(line)
+        if result.search is not None:
+            from trimtab.search.planned import planned_lines
+
+            print("\nSearch\n──────")
+            for line in planned_lines(result.search):
+                print(line)
         if result.path is not None:
             print(f"\nwritten to {result.path}; next: trimtab check {config}")
     raise typer.Exit(result.exit_status)
@@ -220,6 +226,9 @@ def search(
     ] = False,
     train: Annotated[bool, typer.Option("--train", help="Then train the best in full, from where it stands.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was stopped.")] = False,
+    engine: Annotated[
+        str | None, typer.Option(help="local: this machine; ray: the devices of a Ray cluster (RAY_ADDRESS).")
+    ] = None,
     accept: Accept = None,
     as_json: AsJson = False,
 ) -> None:
@@ -227,6 +236,7 @@ def search(
     from trimtab import api
 
     asked = [*(overrides or ()), *(["search.strategy=exact"] if exact else [])]
+    asked += [f"search.engine={engine}"] if engine is not None else []
     result = api.search(config, asked, resume=resume, accept=accept or (), console=None if as_json else _console())
     if as_json:
         print(result.leaderboard.model_dump_json(indent=2))

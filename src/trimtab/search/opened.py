@@ -19,8 +19,10 @@ from trimtab.model.adapter_bank import why_alone
 from trimtab.model.device import describe, find_device
 from trimtab.model.load import weights_identity
 from trimtab.records import Plan, RunDir
+from trimtab.search.planned import widest
 from trimtab.search.space import Space
 from trimtab.search.space import overrides as as_overrides
+from trimtab.search.stops import steps_of_search
 from trimtab.search.trials import Maker
 from trimtab.train.assemble import load_model
 from trimtab.train.inputs import prepare_inputs
@@ -28,8 +30,6 @@ from trimtab.train.inputs import prepare_inputs
 IDENTITY = "search.json"
 FREE = frozenset({"training.output_dir", "data.cache_dir", "data.workers", "search.engine", "search.max_cohort"})
 """Keys that may differ when a search goes on: they do not change what is found."""
-STEPS = 100
-"""What a first look at a configuration takes, as people do it by hand."""
 CONSTANT = ("constant", "constant_with_warmup")
 
 
@@ -41,11 +41,12 @@ class Opened:
     folder: Path
     device: torch.device
     base: Plan
-    """Of the config as it stands."""
+    """Of the config at the space's highest rank: what all trials must fit as."""
     maker: Maker
     notes: list[str]
     """What to bear in mind."""
-    is_resumed: bool
+    report_to: str | Sequence[str]
+    """training.report_to."""
 
 
 def opened(
@@ -77,7 +78,7 @@ def opened(
     if data.validation is None or not len(data.validation):
         raise DataError("A search compares trials on validation data; give data.validation a file or a share.")
     described = describe(device, 1)
-    base, lines = preflight.plan_for(loaded, data, described, here=device)
+    base, lines = preflight.plan_for(widest(loaded, space), data, described, here=device)
     for line in lines:
         notify(line)
     is_resumed = resume and (folder / IDENTITY).exists()
@@ -88,10 +89,10 @@ def opened(
             notify(f"{finding.severity.value} [{finding.rule}] {finding.evidence}")
         preflight.refuse_if_blocked(report, RunDir(folder))
     is_exact = settings.strategy == "exact"
-    settings = settings.model_copy(update={"steps": _steps(settings, base, is_exact=is_exact)})
+    settings = settings.model_copy(update={"steps": steps_of_search(settings, base.total_steps.value)})
     _claim(folder, loaded, base, data.fingerprint, resume=resume)
     maker = Maker(path, overrides, base, described, notify, exact_steps=int(settings.steps) if is_exact else None)
-    return Opened(settings, space, folder, device, base, maker, _notes(settings, base), is_resumed)
+    return Opened(settings, space, folder, device, base, maker, _notes(settings, base), config.training.report_to)
 
 
 def _check_values(path: Path, given: Sequence[str], space: Space) -> None:
@@ -112,23 +113,6 @@ def _check_values(path: Path, given: Sequence[str], space: Space) -> None:
                 complaints.append(f"search.space.{axis.key}: {value} cannot be searched over: {reason}.")
     if complaints:
         raise ConfigError(complaints)
-
-
-def _steps(settings: SearchConfig, base: Plan, *, is_exact: bool) -> int:
-    full = base.total_steps.value
-    if is_exact:
-        return STEPS if settings.steps == "auto" else settings.steps
-    if settings.steps == "auto":
-        return min(STEPS, full)
-    if settings.steps > full:
-        raise ConfigError(
-            [
-                f"search.steps: {settings.steps} steps, but the full run has {full}, and trials are its own beginning. "
-                f"Set search.steps={full} or fewer, give the run more epochs, or let trials have schedules of their "
-                "own with --exact."
-            ]
-        )
-    return settings.steps
 
 
 def _claim(folder: Path, loaded: LoadedConfig, base: Plan, fingerprint: str, *, resume: bool) -> None:

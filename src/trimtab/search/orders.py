@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from trimtab.search.space import Params, Space, Value
+from trimtab.search.space import Params, Space
 from trimtab.search.study import Fan, Study, Wave
 
 RATE, RANK = "training.learning_rate", "adapter.r"
@@ -23,9 +23,9 @@ BESIDE_THE_BEST = 2.0
 
 def rates_first(study: Study) -> Iterator[list[Params]]:
     """Rates at the highest rank, all else as it is named first; then, at the best rate, everything else."""
-    grid, highest = study.space.grid(), _highest(study.space)
+    grid, top = study.space.grid(), highest(study.space)
     others = {axis.key: axis.values()[0] for axis in study.space.axes if axis.key not in (RATE, RANK)}
-    first = [one for one in grid if one.get(RANK, highest) == highest and _agrees(one, others)]
+    first = [one for one in grid if one.get(RANK, top) == top and _agrees(one, others)]
     yield first
     best = study.best_so_far()
     if best is not None:
@@ -34,11 +34,11 @@ def rates_first(study: Study) -> Iterator[list[Params]]:
 
 def fanned(study: Study) -> Iterator[Wave]:
     """A fan of rates at the highest rank; then the grid, its rates those around the fan's best."""
-    axis, highest = study.space.axis(RATE), _highest(study.space)
+    axis, top = study.space.axis(RATE), highest(study.space)
     centre = float(study.maker.base.learning_rate.value)
     base: Params = {one.key: one.values()[0] for one in study.space.axes if one.values() and one.key != RATE}
-    if highest is not None:
-        base[RANK] = highest
+    if top is not None:
+        base[RANK] = top
     ratios = [FAN_REACH ** (2 * at / (FAN_RATES - 1) - 1) for at in range(FAN_RATES)]
     yield Fan([{**base, RATE: float(f"{centre * ratio:.3g}")} for ratio in ratios], FAN_STEPS)
     if study.best_of_fan is None:
@@ -51,7 +51,8 @@ def fanned(study: Study) -> Iterator[Wave]:
     yield study.space.grid()
 
 
-def _highest(space: Space) -> Value:
+def highest(space: Space) -> int | None:
+    """Rank of the space; None where it varies none."""
     axis = space.axis(RANK)
     known = [value for value in axis.values() if isinstance(value, int)] if axis is not None else []
     return max(known, default=None)

@@ -99,24 +99,3 @@ def winner(places: Sequence[Place], rank: Mapping[str, int], learning_rate: Mapp
     if not tied:
         return None
     return min(tied, key=lambda place: (rank[place.trial], learning_rate[place.trial], place.loss)).trial
-
-
-def rungs(
-    *, steps: int, warmup_steps: int, trials: int, reduction_factor: int, asked: Sequence[int] | None = None
-) -> list[int]:
-    """Steps at which losers leave, each before `steps`. Never within the warmup, where rates say nothing yet, and not
-    before step 10: cut at 5, within the warmup, two of eight searches lost their best (docs/log.md). As many as it
-    takes to come to one."""
-    if asked is not None:
-        return sorted({step for step in asked if step < steps})
-    found, at, left = [], max(FIRST_RUNG, warmup_steps + AFTER_WARMUP), trials
-    while left > 1 and at < steps:
-        found.append(at)
-        left = math.ceil(left / reduction_factor)
-        at *= reduction_factor
-    return found
-
-
-FIRST_RUNG = 10
-AFTER_WARMUP = 5
-"""Steps at the full rate before anybody is judged (guess)."""

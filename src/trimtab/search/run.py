@@ -17,12 +17,14 @@ from trimtab.records import RunDir
 from trimtab.records.search import Leaderboard
 from trimtab.search.capacity import capacity
 from trimtab.search.gain import Gain
+from trimtab.search.hparams import HParams
 from trimtab.search.job import Job
 from trimtab.search.ledger import Ledger, steps_of
 from trimtab.search.local import Local
 from trimtab.search.onward import begin_run
 from trimtab.search.opened import Opened, opened
 from trimtab.search.orders import fanned, rates_first
+from trimtab.search.planned import DRAWN
 from trimtab.search.ray_engine import RayEngine
 from trimtab.search.remembered import Remembered
 from trimtab.search.sampling import OptunaStudy
@@ -30,11 +32,10 @@ from trimtab.search.space import Params
 from trimtab.search.study import Engine, Found, Study, Watcher, Wave
 from trimtab.search.trials import STATE, TRIALS, Trial
 from trimtab.train.member_state import MemberState
+from trimtab.train.trackers import tracker_names
 
 PROBED = 9
 """At once, to know what that saves."""
-DRAWN = 16
-"""Trials of a sampler where nobody says how many."""
 
 
 class Machine(Engine, Protocol):
@@ -80,11 +81,14 @@ def search(
     try:
         most, notes = _at_once(begun, machine, notify)
         kept = OptunaStudy.open(settings, begun.space, folder)
-        ledger = Ledger(folder, maker, (kept, *viewers), notes=(*begun.notes, *notes))
+        to_board = [HParams(folder)] if "tensorboard" in tracker_names(begun.report_to) else []
+        ledger = Ledger(folder, maker, (kept, *to_board, *viewers), notes=(*begun.notes, *notes))
         ledger.begin()
         study = Study(begun.space, settings, maker, ledger, lambda trial: most, machine.devices)
         found = study.run(waves(settings, study, kept, most), engine)
         kept.over(found)
+        for watcher in to_board:
+            watcher.close()
         board = ledger.over(found)
         return _concluded(found, board, engine, begun, notify)
     finally:

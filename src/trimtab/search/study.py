@@ -18,8 +18,9 @@ from typing import Protocol
 from trimtab.config.search import SearchConfig
 from trimtab.errors import ConfigError
 from trimtab.search.job import Job, Outcome
-from trimtab.search.ranking import Place, RowLosses, ranked, rungs, seed_noise, staying, winner
+from trimtab.search.ranking import Place, RowLosses, ranked, seed_noise, staying, winner
 from trimtab.search.space import Params, Space, Value
+from trimtab.search.stops import stops_of
 from trimtab.search.trials import Maker, Trial, company
 
 MOST_BEYOND = 2
@@ -167,20 +168,9 @@ class Study:
         return self.trials[places[0].trial] if places else None
 
     def _stops(self, trials: int, warmup: int) -> list[int]:
-        """Steps at which trials are compared."""
-        steps, settings = self.settings.steps, self.settings
+        steps = self.settings.steps
         assert steps != "auto", "it was decided before"
-        if settings.strategy == "exact":
-            return [steps]
-        asked = None if settings.rungs == "auto" else settings.rungs
-        made = rungs(
-            steps=steps,
-            warmup_steps=warmup,
-            trials=trials,
-            reduction_factor=settings.reduction_factor,
-            asked=asked,
-        )
-        return [*made, steps]
+        return stops_of(self.settings, steps=steps, trials=trials, warmup_steps=warmup)
 
     def _new(self, params: Params, *, repeats: int | None = None) -> Trial:
         trial = self.maker.trial(len(self.trials), params, repeats=repeats)

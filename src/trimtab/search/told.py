@@ -20,13 +20,17 @@ class Told:
     """A Watcher that speaks."""
 
     say: Callable[[str], None]
+    is_brief: bool = False
+    """Only of what is decided: a table shows the rest."""
 
     def came(self, trial: Trial) -> None:
+        if self.is_brief:
+            return
         repeats = f", trial-{trial.repeats} again from another seed" if trial.repeats is not None else ""
         self.say(f"{trial.name}: {shown(trial.params)}{repeats}")
 
     def measured(self, trial: Trial, outcome: Outcome) -> None:
-        if outcome.measured is not None:
+        if outcome.measured is not None and not self.is_brief:
             self.say(f"{trial.name}: step {outcome.step}, validation loss {outcome.measured.loss:.4f}")
 
     def ranked(self, step: int, places: Sequence[Place], noise: float) -> None:

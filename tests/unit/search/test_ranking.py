@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.search.ranking import RowLosses, difference, ranked, rungs, seed_noise, staying, winner
+from trimtab.search.ranking import RowLosses, difference, ranked, seed_noise, staying, winner
+from trimtab.search.stops import rungs
 
 
 def measured(trial: str, per_token: float, *, rows: int = 100, seed: int = 0, own_noise: float = 0.01) -> RowLosses:

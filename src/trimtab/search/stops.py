@@ -1,0 +1,67 @@
+"""When trials are compared, and losers leave."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from trimtab.config.search import SearchConfig
+from trimtab.errors import ConfigError
+
+STEPS = 100
+"""What a first look at a configuration takes, as people do it by hand."""
+FIRST_RUNG = 10
+AFTER_WARMUP = 5
+"""Steps at the full rate before anybody is judged (guess)."""
+
+
+def steps_of_search(settings: SearchConfig, full_steps: int) -> int:
+    """After which the last are compared.
+
+    Raises:
+        ConfigError: more than the full run has.
+    """
+    if settings.strategy == "exact":
+        return STEPS if settings.steps == "auto" else settings.steps
+    if settings.steps == "auto":
+        return min(STEPS, full_steps)
+    if settings.steps > full_steps:
+        raise ConfigError(
+            [
+                f"search.steps: {settings.steps} steps, but the full run has {full_steps}, and trials are its own "
+                f"beginning. Set search.steps={full_steps} or fewer, give the run more epochs, or let trials have "
+                "schedules of their own with --exact."
+            ]
+        )
+    return settings.steps
+
+
+def stops_of(settings: SearchConfig, *, steps: int, trials: int, warmup_steps: int) -> list[int]:
+    """Steps at which trials are compared."""
+    if settings.strategy == "exact":
+        return [steps]
+    asked = None if settings.rungs == "auto" else settings.rungs
+    made = rungs(
+        steps=steps,
+        warmup_steps=warmup_steps,
+        trials=trials,
+        reduction_factor=settings.reduction_factor,
+        asked=asked,
+    )
+    return [*made, steps]
+
+
+def rungs(
+    *, steps: int, warmup_steps: int, trials: int, reduction_factor: int, asked: Sequence[int] | None = None
+) -> list[int]:
+    """Steps at which losers leave, each before `steps`. Never within the warmup, where rates say nothing yet, and not
+    before step 10: cut at 5, within the warmup, two of eight searches lost their best (docs/log.md). As many as it
+    takes to come to one."""
+    if asked is not None:
+        return sorted({step for step in asked if step < steps})
+    found, at, left = [], max(FIRST_RUNG, warmup_steps + AFTER_WARMUP), trials
+    while left > 1 and at < steps:
+        found.append(at)
+        left = math.ceil(left / reduction_factor)
+        at *= reduction_factor
+    return found
