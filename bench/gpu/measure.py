@@ -73,6 +73,7 @@ def variants(asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Overrides by name. A value of text is the reason why the variant is left out."""
     found: dict[str, dict[str, Any]] = {
         "packed": {},
+        "packed, not watched": {"guard": {"mode": "off"}},  # what the guard takes is the difference to the first
         "packed, checkpointing": {"training.gradient_checkpointing": True},
         "packed, 16 × 1": {"training.per_device_train_batch_size": 16, "training.gradient_accumulation_steps": 1},
         "padded": {"data.packing": "off"},
