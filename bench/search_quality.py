@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from bench.faults.subjects import SUBJECTS, Subject
 
 SEEN_ROWS = 48

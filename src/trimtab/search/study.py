@@ -23,8 +23,8 @@ from trimtab.search.space import Params, Space, Value
 from trimtab.search.stops import stops_of
 from trimtab.search.trials import Maker, Trial, company
 
-MOST_BEYOND = 2
-"""Values beyond the edge that are tried for a key."""
+MOST_BEYOND = 1
+"""Values beyond the edge that are tried for a key; where the best lies there too, the next ones are told."""
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,9 @@ def test_nine_become_three_become_one() -> None:
     found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
     assert found.best is not None
     assert found.best.params == {RATE: 2e-4, RANK: 8}
-    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (3, 30)]
-    assert found.adapter_steps == 9 * 10 + 3 * 20
-    assert found.step == 30
+    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (3, 25)]
+    assert found.adapter_steps == 9 * 10 + 3 * 15
+    assert found.step == 25
 
 
 def test_exact_is_every_cell_to_the_end() -> None:
@@ -128,12 +128,12 @@ def test_the_leader_is_tried_again_with_another_seed_and_noise_makes_ties() -> N
 
 
 def test_the_best_on_the_edge_is_looked_beyond() -> None:
-    """Best at 2e-3: 5e-4 leads, 1.25e-3 and 3.1e-3 are tried, and the better of them wins."""
+    """Best at 2e-3: 5e-4 leads, 1.25e-3 is tried, and wins."""
     formula = Formula(lambda params, step: 1 + abs(math.log(float(params[RATE] or 0) / 2e-3)))  # type: ignore[arg-type]
     raw = {RATE: [1e-4, 2e-4, 5e-4]}
     found = (made := study(formula, raw, repeats=0)).run([made.space.grid()], formula)
     assert found.best is not None
-    assert found.best.params[RATE] in (pytest.approx(1.25e-3), pytest.approx(3.125e-3))
+    assert found.best.params[RATE] == pytest.approx(1.25e-3)
 
 
 def test_lost_trials_leave_and_the_others_go_on() -> None:
