@@ -7,7 +7,8 @@ A model with the Llama architecture and 1.5 B random weights (hidden 2048, 16 la
 spot and trained with LoRA on rows of Alpaca's lengths, 4 × 4: with and without gradient checkpointing, packed and
 padded, with each attention, in bf16; in NF4 if bitsandbytes is installed; and by TRL's SFTTrainer if TRL is (here or
 in `--trl-python`). Each variant has a process of its own. Step times are medians and rates are means after the first
-`--settle` steps. Then rehearsed memory and time beside measured ones, for 1 B and 7 B weights (rehearsed.py). Then:
+`--settle` steps. Then rehearsed memory and time beside measured ones, for 1 B and 7 B weights (rehearsed.py), and 1, 3
+and 9 adapters that train together (together.py). Then:
 does the host ever wait for the GPU inside a step (`torch.cuda.set_sync_debug_mode`)? Then `pytest -m gpu`. Whatever
 cannot run is named with its reason. Prints a block of Markdown for docs/log.md.
 """
@@ -29,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import rehearsed  # noqa: E402
+import together  # noqa: E402
 import world  # noqa: E402
 from child import OFFLINE, Outcome, heading, in_own_process, machine_line, run_child, table  # noqa: E402
 
@@ -322,6 +324,7 @@ def main() -> None:
     parser.add_argument("--trl-python", default=sys.executable, help="a Python that has TRL")
     parser.add_argument("--no-trl", action="store_true")
     parser.add_argument("--no-rehearsal", action="store_true")
+    parser.add_argument("--no-together", action="store_true", help="leave out adapters that train together")
     parser.add_argument("--no-tests", action="store_true")
     parser.add_argument("--watch-waits", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -364,6 +367,7 @@ def main() -> None:
             if asked.no_rehearsal
             else rehearsed.rehearsed_rows(folder, asked.device, facts["precision"], asked.tiny)
         )
+        many = [] if asked.no_together else together.together_rows(asked.device, asked.tiny)
         waits = waits_line(setting, folder / "waits")
     tests = "`pytest -m gpu`: left out, as asked." if asked.no_tests else tests_line()
     print(heading(f"One device: {facts['line']}"))
@@ -378,6 +382,9 @@ def main() -> None:
         print(table(rehearsed.COLUMNS, beside))
     for answer in answers:
         print(f"\n{answer}.")
+    if many:
+        print("\nAdapters that train together, tokens of each; the gain over in turn, and as two probes predict it:\n")
+        print(table(together.COLUMNS, many))
     print(f"\nLeft out: {'; '.join(left_out) or 'nothing'}.\n\n{waits}\n\n{tests}")
 
 

@@ -12,8 +12,8 @@ STEPS = 100
 """What a first look at a configuration takes, as people do it by hand."""
 FIRST_RUNG = 10
 GROWTH = 2.5
-"""From a rung to the next. With 9 → 3 at 10 → 1 at 25, and the leader's repeat, a search costs 120 adapter-steps besides
-the winner's own: 1/7.5 of nine cells with 100 steps each. Growth by 3 came to 130."""
+"""From a rung to the next. With 9 → 3 at 10 → 1 at 25, and the repeat of the leader, a search costs 120 adapter-steps
+besides the winner's own: 1/7.5 of nine cells with 100 steps each. Growth by 3 came to 130."""
 
 
 def steps_of_search(settings: SearchConfig, full_steps: int) -> int:

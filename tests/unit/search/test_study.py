@@ -109,6 +109,14 @@ def test_nine_become_three_become_one() -> None:
     assert found.step == 25
 
 
+def test_a_search_costs_a_seventh_of_its_grid_besides_the_winners_own_steps() -> None:
+    """Nine cells of 100 steps; the repeat for the noise counts."""
+    formula = Formula(bowl)
+    found = (made := study(formula)).run([made.space.grid()], formula)
+    assert found.best is not None
+    assert found.adapter_steps - made.steps_done[found.best.name] <= 900 / 7
+
+
 def test_exact_is_every_cell_to_the_end() -> None:
     formula = Formula(bowl)
     found = (made := study(formula, repeats=0, strategy="exact", steps=100)).run([made.space.grid()], formula)
