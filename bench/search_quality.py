@@ -147,7 +147,7 @@ class Silent:
 
     def ranked(self, step: int, places: Any, noise: float) -> None: ...
 
-    def left(self, trial: Any, step: int, why: str) -> None: ...
+    def left(self, trial: Any, step: int, why: str, *, is_lost: bool = False) -> None: ...
 
 
 def unseen(rows: Any) -> Any:
@@ -189,7 +189,7 @@ def compare(case: tuple[Subject, Setting, int, int]) -> list[Line]:
             settings = SearchConfig.model_validate(
                 {**begun.settings.model_dump(), "space": begun.settings.space, **changed}
             )
-            study = Study(begun.space, settings, begun.maker, Silent(), lambda trial: 100)
+            study = Study(begun.space, settings, begun.maker, Silent(), lambda trial: 100, begun.expected)
             found = study.run([begun.space.grid()], engine)
             if found.best is None:
                 continue

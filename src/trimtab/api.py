@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.config import LoadedConfig, load_config
-from trimtab.errors import Interrupted, TrimtabError
+from trimtab.errors import Interrupted, OutputError, TrimtabError
 from trimtab.records import CheckReport, Device, Plan, RunDir, Status, Verdict
 
 if TYPE_CHECKING:
@@ -185,9 +185,14 @@ class SearchResult:
         return 0 if self.best is not None and not self.leaderboard.is_no_better_than_base else 1
 
     @property
+    def is_begun(self) -> bool:
+        """The full run of the best has steps already: the trial's, or its own."""
+        return self.onward is not None or RunDir(self.folder / "best").holds_a_run()
+
+    @property
     def train_command(self) -> list[str]:
         """What trains the best in full."""
-        return ["trimtab", "train", str(self.best), *(["--resume"] if self.onward is not None else [])]
+        return ["trimtab", "train", str(self.best), *(["--resume"] if self.is_begun else [])]
 
 
 def search(
@@ -231,9 +236,18 @@ def search(
         say(console, [line])
 
     def run(viewers: Sequence[Watcher], on_tick: Callable[[Sequence[str], int], None]) -> Searched:
-        return run_search(
-            Path(config), given, resume=resume, accepted=accepted, viewers=viewers, notify=notify, on_tick=on_tick
-        )
+        try:
+            return run_search(
+                Path(config), given, resume=resume, accepted=accepted, viewers=viewers, notify=notify, on_tick=on_tick
+            )
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; finished trials are kept: go on with --resume") from None
+        except OSError as error:
+            raise OutputError(f"the search's records cannot be written ({error}); go on with --resume") from None
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+                raise
+            raise TrimtabError(_out_of_memory(str(error))) from None
 
     if console is not None and console.is_terminal:
         with Shown(console) as table:
@@ -668,7 +682,9 @@ __all__ = [
     "DiagnoseResult",
     "ExportResult",
     "PlanResult",
+    "SearchResult",
     "TrainResult",
+    "ask_tell",
     "check",
     "demo",
     "diagnose",
@@ -679,5 +695,6 @@ __all__ = [
     "init",
     "plan",
     "schema",
+    "search",
     "train",
 ]

@@ -244,7 +244,7 @@ def search(
         if not result.exit_status and not as_json:
             print(f"train it in full: {shlex.join(result.train_command)}")
         raise typer.Exit(result.exit_status)
-    onward = api.train(result.best, resume=result.onward is not None, accept=accept or (), console=_console())
+    onward = api.train(result.best, resume=result.is_begun, accept=accept or (), console=_console())
     _tell_ending(onward, list(result.train_command))
     raise typer.Exit(onward.exit_status)
 

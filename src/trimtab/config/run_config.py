@@ -1,4 +1,4 @@
-"""The whole config: six sections, one owner each."""
+"""The whole config: seven sections, one owner each."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class SearchConfig(Section):
     steps: Count | Auto = Field(
         default="auto",
         description="Steps after which the last trials are compared; a trial that leaves at a rung has fewer. auto is "
-        "100, or all of a shorter full run.",
+        "100, or three times the warmup where that is more, or all of a shorter full run.",
         examples=[100],
     )
     strategy: Literal["prefix", "exact"] = Field(
@@ -30,11 +30,11 @@ class SearchConfig(Section):
         description="prefix: trials are the beginning of the full run, losers leave early and the winner goes on; "
         "exact: every trial does all its steps, with a schedule that ends with them.",
     )
-    sampler: Literal["grid", "random", "tpe", "gp", "cmaes", "qmc"] = Field(
+    sampler: Literal["grid", "random", "tpe", "gp", "qmc"] = Field(
         default="grid", description="Who chooses the trials: all combinations, or one of Optuna's samplers."
     )
     n_trials: Count | Auto = Field(
-        default="auto", description="Trials that a sampler draws; auto is all of a grid, else 16."
+        default="auto", description="Trials that a sampler draws; auto is 16. A grid has its own number."
     )
     reduction_factor: Annotated[int, Field(ge=2)] = Field(
         default=3, description="At a rung one trial in so many stays; higher is cheaper and errs more."

@@ -31,6 +31,7 @@ _COMMON = {
     ),
     "checks": ("ignore",),
     "guard": ("mode",),
+    "search": ("steps",),
 }
 _TITLES = {
     "model": "which weights are trained",
@@ -39,6 +40,7 @@ _TITLES = {
     "training": "how the weights move, and how the run is watched and kept",
     "checks": "what the checks before the run find and may not refuse it for",
     "guard": "who watches the run, and what may be done about what is seen",
+    "search": "what trimtab search tries, and how (trimtab train does not look here)",
 }
 _WIDTH = 106
 

@@ -80,7 +80,11 @@ class AdapterBank:
         self._made: list[_Made] = []
         for parameter in base.parameters():
             parameter.requires_grad_(False)
-        self.join(members)
+        try:
+            self.join(members)
+        except BaseException:
+            self.remove()
+            raise
 
     @property
     def members(self) -> list[Member]:

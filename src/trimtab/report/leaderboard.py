@@ -6,9 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from trimtab.records.search import Leaderboard, PlaceRecord
 
 SHOWN = 12
@@ -23,21 +20,6 @@ def leaderboard_lines(board: Leaderboard, *, shown: int = SHOWN) -> list[str]:
     if len(board.places) > shown:
         lines.append(f"and {len(board.places) - shown} more")
     return [*lines, *conclusion(board)]
-
-
-def leaderboard_table(board: Leaderboard, *, shown: int = SHOWN) -> Table:
-    """The same, laid out."""
-    keys = varied(board)
-    table = Table(box=None, pad_edge=False)
-    for title in ("", "trial", *(short(key) for key in keys), "step", "loss", "behind the best", ""):
-        table.add_column(title, justify="left" if title in ("trial", "") else "right")
-    for number, place in enumerate(board.places[:shown], 1):
-        is_best = place.trial == board.best
-        cells = [str(number), place.trial, *(value(place.params.get(key)) for key in keys)]
-        cells += [str(place.step), f"{place.loss:.4f}", behind(place), "best" if is_best else tie(place)]
-        style = "bold green" if is_best else ""
-        table.add_row(*(Text(cell, style=style) for cell in cells))
-    return table
 
 
 def conclusion(board: Leaderboard) -> list[str]:
@@ -75,7 +57,10 @@ def conclusion(board: Leaderboard) -> list[str]:
 def grid_lines(board: Leaderboard) -> list[str]:
     """Learning rate × rank: each cell's last loss and, where it left early, the step; nothing where these were not
     both varied."""
-    cells = {(p.params[RATE], p.params[RANK]): p for p in board.places if RATE in p.params and RANK in p.params}
+    cells: dict[tuple[Any, Any], PlaceRecord] = {}
+    for place in board.places:  # the furthest first: of a trial and its repeat, or of a third key, that one stands
+        if RATE in place.params and RANK in place.params:
+            cells.setdefault((place.params[RATE], place.params[RANK]), place)
     rates, ranks = sorted({rate for rate, _ in cells}), sorted({rank for _, rank in cells})
     if len(rates) < 2 or len(ranks) < 2:
         return []

@@ -26,7 +26,7 @@ from trimtab.search.run import waves
 from trimtab.search.sampling import OptunaStudy
 from trimtab.search.space import Params
 from trimtab.search.study import Deciding, Found, Outcomes, Study
-from trimtab.search.trials import TRIALS, Trial
+from trimtab.search.trials import TRIALS, Trial, company
 
 AT_ONCE = 8
 """Trials that a sampler draws before it is told of any (guess)."""
@@ -62,17 +62,21 @@ class AskTell:
 
     def __init__(self, begun: Opened) -> None:
         self.folder = begun.folder
-        self._kept = OptunaStudy.open(begun.settings, begun.space, begun.folder)
+        self._kept = OptunaStudy.open(begun.settings, begun.space, begun.folder, is_resumed=begun.is_resumed)
+        with begun.claimed():
+            pass  # a loop of somebody else's may take days, and be told of from another process
         self._memory = Remembered(_Nobody(), begun.folder / TRIALS)
         self._ledger = Ledger(begun.folder, begun.maker, (self._kept,), notes=tuple(begun.notes))
         self._ledger.begin()
-        study = Study(begun.space, begun.settings, begun.maker, self._ledger, lambda trial: AT_ONCE)
+        study = Study(begun.space, begun.settings, begun.maker, self._ledger, lambda trial: AT_ONCE, begun.expected)
         self._trials, self._reached = study.trials, study.steps_done
-        self._deciding: Deciding = study.decide(waves(begun.settings, study, self._kept, AT_ONCE))
+        self._deciding: Deciding = study.decide(waves(begun.settings, study, self._kept))
         self._board: Leaderboard | None = None
         self._asked: deque[Piece] = deque()
         self._untold: dict[str, Piece] = {}
         self._told: list[Outcome] = []
+        self._targets: dict[tuple[object, ...], list[int]] = {}
+        """Company → those of its rows."""
         self._go_on(None)
 
     @property
@@ -106,6 +110,11 @@ class AskTell:
                 f"{piece.trial}: {len(sums)} losses for {len(targets)} rows: give each row's summed loss and how "
                 "many targets it has, of which some row has one."
             )
+        key = company(self._trials[piece.trial])
+        if self._targets.setdefault(key, list(targets)) != list(targets):
+            raise DataError(
+                f"{piece.trial}: other rows than the other trials': give all of them the same, in one order."
+            )
         rows = RowLosses(piece.trial, piece.until, list(map(float, sums)), list(map(int, targets)))
         is_lost = not rows.is_finite
         losses = [float(loss) for loss in train_losses]
@@ -133,6 +142,9 @@ class AskTell:
                 known: Collection[str] = {outcome.trial for outcome in remembered}
                 pieces = [self._piece(t, job.until) for job in jobs for t in job.trials if t.name not in known]
                 self._told = remembered
+                for one in remembered:
+                    if one.measured is not None:
+                        self._targets.setdefault(company(self._trials[one.trial]), list(one.measured.targets))
                 if pieces:
                     self._asked.extend(pieces)
                     self._untold = {piece.trial: piece for piece in pieces}

@@ -21,10 +21,6 @@ class Capacity:
     shared_bytes: int
     limit_bytes: int
 
-    @property
-    def needed_bytes(self) -> int:
-        return self.shared_bytes + self.trials * self.each_bytes
-
 
 def capacity(plan: Plan, settings: SearchConfig) -> Capacity:
     """By the rehearsal of one trial: that of the largest rank, so that any of the others fit too. Logits are one

@@ -55,7 +55,7 @@ class HParams:
     def ranked(self, step: int, places: Sequence[Place], noise: float) -> None:
         """Places are no scalars."""
 
-    def left(self, trial: Trial, step: int, why: str) -> None:
+    def left(self, trial: Trial, step: int, why: str, *, is_lost: bool = False) -> None:
         self._writers[trial.name].close()
 
     def close(self) -> None:

@@ -13,6 +13,8 @@ from trimtab.search.trials import Trial
 
 LOST_IN_A_ROW = 3
 """Losses that are no numbers; one may be fp16's (guess)."""
+FIRST = 2
+"""Steps before a learning rate that is too high can have done harm."""
 FAR_ABOVE, FAR_STEPS = 1.5, 5
 """Times the base's loss, for so many steps, from which on a trial is lost (guess): a rate that is merely high comes
 back below the base's within its warmup."""
@@ -47,10 +49,12 @@ class Outcome:
 
 
 def why_lost(losses: Sequence[float], base_loss: float) -> str:
-    """Why a trial with these losses so far need not go on; "" if it may."""
+    """Why a trial with these losses so far need not go on; "" if it may. `base_loss` is the base's on the validation
+    rows; training rows may be harder, which shows in the first losses, for an adapter begins as the base."""
     tail = losses[-LOST_IN_A_ROW:]
     if len(tail) == LOST_IN_A_ROW and not any(map(math.isfinite, tail)):
         return f"the loss was no number in steps {len(losses) - LOST_IN_A_ROW + 1} to {len(losses)}"
+    base_loss = max([base_loss, *filter(math.isfinite, losses[:FIRST])])
     tail = losses[-FAR_STEPS:]
     if len(tail) == FAR_STEPS and all(not loss <= FAR_ABOVE * base_loss for loss in tail):
         limit = f"{FAR_ABOVE:g} times the base's ({base_loss:.3g})"

@@ -104,14 +104,13 @@ class Ledger:
         for viewer in self.viewers:
             viewer.ranked(step, places, noise)
 
-    def left(self, trial: Trial, step: int, why: str) -> None:
+    def left(self, trial: Trial, step: int, why: str, *, is_lost: bool = False) -> None:
         record = self.records[trial.name]
-        is_lost = trial.name not in self.places
         state = TrialState.LOST if is_lost else TrialState.LEFT
         self._put(record.model_copy(update={"state": state, "reason": why}))
         shutil.rmtree(self.folder / TRIALS / trial.name / STATE, ignore_errors=True)  # its adapter stays
         for viewer in self.viewers:
-            viewer.left(trial, step, why)
+            viewer.left(trial, step, why, is_lost=is_lost)
 
     def over(self, found: Found) -> Leaderboard:
         """The search has ended."""

@@ -67,8 +67,14 @@ class Local:
         """A step of one such trial and of `count` at once, timed; nothing is kept of them."""
         shared = self._shared_by(trial)
         tokens = float(shared.data.train.lengths.mean()) * trial.plan.effective_batch_size.value
-        one, many = (self._timed(shared, trial, size) for size in (1, count))
-        return Gain.measured(one=one, many=many, count=count, tokens=tokens)
+        one, many = self._timed(shared, trial, 1), math.inf
+        while math.isinf(many) and count > 1:
+            try:
+                many = self._timed(shared, trial, count)
+            except torch.OutOfMemoryError:
+                count = self.most = math.ceil(count / 2)
+                self.notify(f"memory does not hold so many trials at once: {count} are tried")
+        return Gain.measured(one=one, many=many if count > 1 else one, count=count, tokens=tokens)
 
     def _timed(self, shared: Shared, trial: Trial, count: int) -> float:
         """Seconds of a step of so many: the quicker of two, after one that warms up."""

@@ -57,7 +57,8 @@ def begin_run(
     restore(learner, state)
     scaler = precision.scaler()
     if scaler.is_enabled():
-        scaler.load_state_dict({**scaler.state_dict(), "scale": state.counts.scale})
+        grown = {"scale": state.counts.scale, "_growth_tracker": int(state.counts.clean_steps)}
+        scaler.load_state_dict({**scaler.state_dict(), **grown})
 
     run_dir.path.mkdir(parents=True, exist_ok=True)
     run_dir.write_text(run_dir.config, dump_yaml(with_absolute_paths(config)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,24 +13,38 @@ from typing import Any
 import torch
 
 from trimtab import preflight
-from trimtab.config import LoadedConfig, dump_yaml, load_config, with_absolute_paths
+from trimtab.config import LoadedConfig, RunConfig, dump_yaml, load_config, with_absolute_paths
 from trimtab.config.search import SearchConfig
 from trimtab.errors import ConfigError, DataError, OutputError, ResumeError
 from trimtab.model.adapter_bank import why_alone
 from trimtab.model.device import describe, find_device
 from trimtab.model.load import weights_identity
 from trimtab.records import Plan, RunDir
-from trimtab.search.planned import widest
+from trimtab.search.planned import count_of, widest
 from trimtab.search.space import Space
 from trimtab.search.space import overrides as as_overrides
 from trimtab.search.stops import steps_of_search
 from trimtab.search.trials import Maker
 from trimtab.train.assemble import load_model
 from trimtab.train.inputs import prepare_inputs
+from trimtab.train.output import check_output
 
 IDENTITY = "search.json"
 FREE = frozenset({"training.output_dir", "data.cache_dir", "data.workers", "search.engine", "search.max_cohort"})
 """Keys that may differ when a search goes on: they do not change what is found."""
+DECIDED = (
+    "total_steps",
+    "effective_batch_size",
+    "per_device_train_batch_size",
+    "packing",
+    "precision",
+    "gradient_checkpointing",
+    "max_length",
+)
+"""Decisions that another machine may make otherwise."""
+LENGTHS = frozenset({"training.max_steps", "training.num_train_epochs"})
+TRIED_BEFORE = 100
+"""Cells of a grid whose configs are made before anything is written (guess: a second)."""
 CONSTANT = ("constant", "constant_with_warmup")
 
 
@@ -38,6 +53,8 @@ class Opened:
     settings: SearchConfig
     """With the number of steps decided."""
     space: Space
+    expected: int
+    """Trials, besides what is added later."""
     folder: Path
     device: torch.device
     base: Plan
@@ -45,8 +62,29 @@ class Opened:
     maker: Maker
     notes: list[str]
     """What to bear in mind."""
-    report_to: str | Sequence[str]
-    """training.report_to."""
+    loaded: LoadedConfig
+    is_resumed: bool
+    _identity: str
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """The folder is this search's, and no other process's, within.
+
+        Raises:
+            OutputError: another process is at work in it.
+        """
+        run_dir = RunDir(self.folder)
+        run_dir.path.mkdir(parents=True, exist_ok=True)
+        run_dir.lock()
+        try:
+            if not self.is_resumed:
+                config = with_absolute_paths(self.loaded.config)
+                run_dir.write_text(self.folder / "config.yaml", dump_yaml(config, self.loaded.origins))
+                run_dir.write_json(self.folder / "plan.json", self.base)
+                run_dir.write_text(self.folder / IDENTITY, self._identity)
+            yield
+        finally:
+            run_dir.unlock()
 
 
 def opened(
@@ -59,6 +97,7 @@ def opened(
     checked: bool = True,
 ) -> Opened:
     """`checked`: with the checks of the config, which load the base; a caller with a loop of their own may have none.
+    Nothing is written.
 
     Raises:
         UserError: the request is wrong; nothing was started.
@@ -69,10 +108,10 @@ def opened(
         notify(notice)
     config, settings = loaded.config, loaded.config.search
     space = Space.parse(settings.space)
-    if settings.sampler == "grid" and settings.first != "fan":
-        space.grid()  # said now if it has none
-    _check_values(path, overrides, space)
-    folder = Path(config.training.output_dir)
+    expected = count_of(settings, space)  # said now if a grid has no end
+    _check_values(path, overrides, space, is_exact=settings.strategy == "exact")
+    folder = Path(config.training.output_dir).absolute()
+    check_output(RunDir(folder), resume=True)
     device = find_device(use_cpu=config.training.use_cpu)
     tokenizer, data = prepare_inputs(config, notify)
     if data.validation is None or not len(data.validation):
@@ -81,21 +120,26 @@ def opened(
     base, lines = preflight.plan_for(widest(loaded, space), data, described, here=device)
     for line in lines:
         notify(line)
-    is_resumed = resume and (folder / IDENTITY).exists()
+    identity = _identity(with_absolute_paths(config), base, data.fingerprint)
+    is_resumed = _is_gone_on_with(folder, identity, resume=resume)
     if checked and not is_resumed:
         load = cache(lambda: load_model(config, base, device))
         report = preflight.run_all(preflight.evidence(loaded, base, data, tokenizer, load), accepted)
         for finding in report.findings:
             notify(f"{finding.severity.value} [{finding.rule}] {finding.evidence}")
         preflight.refuse_if_blocked(report, RunDir(folder))
+    steps = steps_of_search(settings, base.total_steps.value, base.warmup_steps.value)
+    settings = settings.model_copy(update={"steps": steps})
     is_exact = settings.strategy == "exact"
-    settings = settings.model_copy(update={"steps": steps_of_search(settings, base.total_steps.value)})
-    _claim(folder, loaded, base, data.fingerprint, resume=resume)
-    maker = Maker(path, overrides, base, described, notify, exact_steps=int(settings.steps) if is_exact else None)
-    return Opened(settings, space, folder, device, base, maker, _notes(settings, base), config.training.report_to)
+    maker = Maker(path.absolute(), overrides, base, described, notify, steps, is_exact)
+    if settings.sampler == "grid":
+        for params in space.grid()[:TRIED_BEFORE] if settings.first != "fan" else ():
+            maker.trial(0, params)  # values that make no config only together are told before anything begins
+    notes = _notes(settings, base)
+    return Opened(settings, space, expected, folder, device, base, maker, notes, loaded, is_resumed, identity)
 
 
-def _check_values(path: Path, given: Sequence[str], space: Space) -> None:
+def _check_values(path: Path, given: Sequence[str], space: Space, *, is_exact: bool) -> None:
     """Each value by itself, before anything is prepared; what values are together is seen when a trial is made.
 
     Raises:
@@ -103,6 +147,9 @@ def _check_values(path: Path, given: Sequence[str], space: Space) -> None:
     """
     complaints: list[str] = []
     for axis in space.axes:
+        if is_exact and axis.key in LENGTHS:
+            complaints.append(f"search.space.{axis.key}: with --exact every trial has search.steps steps.")
+            continue
         for value in axis.values() or (axis.low, axis.high):
             try:
                 tried = load_config(path, [*given, *as_overrides({axis.key: value})]).config
@@ -115,45 +162,52 @@ def _check_values(path: Path, given: Sequence[str], space: Space) -> None:
         raise ConfigError(complaints)
 
 
-def _claim(folder: Path, loaded: LoadedConfig, base: Plan, fingerprint: str, *, resume: bool) -> None:
-    """Make the folder this search's, or see that it is."""
-    config = with_absolute_paths(loaded.config)
+def _identity(config: RunConfig, base: Plan, fingerprint: str) -> str:
+    """What a search must share with an earlier one to go on with it."""
     now = {
         "config": {key: value for key, value in config.flat().items() if key not in FREE},
         "data": fingerprint,
         "base": weights_identity(config.model),
-        "steps": base.total_steps.value,
+        "plan": {name: getattr(base, name).value for name in DECIDED},
     }
-    text = json.dumps(now, indent=1, default=str, sort_keys=True)
+    return json.dumps(now, indent=1, default=str, sort_keys=True)
+
+
+def _is_gone_on_with(folder: Path, identity: str, *, resume: bool) -> bool:
+    """Whether the folder holds this search.
+
+    Raises:
+        OutputError: it holds a run, or a search that nobody said to go on with.
+        ResumeError: it holds another search.
+    """
     path = folder / IDENTITY
-    if RunDir(folder).holds_a_run() and not path.exists():
-        raise OutputError(f"training.output_dir: {folder} holds a run, not a search. Choose another folder.")
-    if path.exists():
+    if not path.exists():
+        if RunDir(folder).holds_a_run():
+            raise OutputError(f"training.output_dir: {folder} holds a run, not a search. Choose another folder.")
+        return False
+    if not resume:
+        raise OutputError(
+            f"training.output_dir: {folder} holds a search already. Go on with it: --resume. Or choose another folder."
+        )
+    try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        if not resume:
-            raise OutputError(
-                f"training.output_dir: {folder} holds a search already. Go on with it: --resume. Or choose another "
-                "folder."
-            )
-        if lines := _differences(before, json.loads(text)):
-            raise ResumeError(
-                f"{folder} holds another search. Since it was started this changed:\n"
-                + "\n".join(f"  {line}" for line in lines)
-                + "\nUndo the change, or start anew under another training.output_dir."
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    RunDir(folder).write_text(folder / "config.yaml", dump_yaml(config, loaded.origins))
-    RunDir(folder).write_json(folder / "plan.json", base)
-    RunDir(folder).write_text(path, text)
+    except ValueError:
+        raise ResumeError(f"{path} cannot be read; start anew under another training.output_dir.") from None
+    if lines := _differences(before, json.loads(identity)):
+        raise ResumeError(
+            f"{folder} holds another search. Since it was started this changed:\n"
+            + "\n".join(f"  {line}" for line in lines)
+            + "\nUndo the change, or start anew under another training.output_dir."
+        )
+    return True
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    keys = sorted(before["config"].keys() | now["config"].keys())
     lines = [
-        f"{key}: {before['config'].get(key)!r} → {now['config'].get(key)!r}"
-        for key in keys
-        if before["config"].get(key) != now["config"].get(key)
+        f"{key}: {before[part].get(key)!r} → {now[part].get(key)!r}"
+        for part in ("config", "plan")
+        for key in sorted(before[part].keys() | now[part].keys())
+        if before[part].get(key) != now[part].get(key)
     ]
     if before["data"] != now["data"]:
         lines.append("the prepared data is not the same (rows, tokenizer, template or length)")

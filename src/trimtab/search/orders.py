@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from trimtab.search.space import Params, Space
+from trimtab.records import Plan
+from trimtab.search.space import Axis, Params, Space
 from trimtab.search.study import Fan, Study, Wave
 
 RATE, RANK = "training.learning_rate", "adapter.r"
@@ -40,21 +41,27 @@ def fanned(study: Study) -> Iterator[Wave]:
     if top is not None:
         base[RANK] = top
     ratios = [FAN_REACH ** (2 * at / (FAN_RATES - 1) - 1) for at in range(FAN_RATES)]
-    yield Fan([{**base, RATE: float(f"{centre * ratio:.3g}")} for ratio in ratios], FAN_STEPS)
+    rates = [float(f"{centre * ratio:.3g}") for ratio in ratios]
+    yield Fan([{**study.space.counting(base), RATE: rate} for rate in rates], fan_steps(study.maker.base))
     if study.best_of_fan is None:
         return
     rate = study.best_of_fan.learning_rate
     around = tuple(float(f"{value:.3g}") for value in (rate / BESIDE_THE_BEST, rate, rate * BESIDE_THE_BEST))
     axes = tuple(one for one in study.space.axes if one.key != RATE)
-    made = replace(axis, choices=around, step=None, n=None) if axis is not None else None
-    study.space = Space((*([made] if made is not None else []), *axes))
+    made = replace(axis, choices=around, step=None, n=None) if axis is not None else Axis(RATE, choices=around)
+    study.space = Space((made, *axes))
     yield study.space.grid()
+
+
+def fan_steps(plan: Plan) -> int:
+    """Half of them or more after the warmup, within the full run."""
+    return min(max(FAN_STEPS, 2 * plan.warmup_steps.value), plan.total_steps.value)
 
 
 def highest(space: Space) -> int | None:
     """Rank of the space; None where it varies none."""
     axis = space.axis(RANK)
-    known = [value for value in axis.values() if isinstance(value, int)] if axis is not None else []
+    known = [value for value in axis.values() or (axis.high,) if isinstance(value, int)] if axis is not None else []
     return max(known, default=None)
 
 

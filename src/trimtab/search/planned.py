@@ -12,7 +12,7 @@ from trimtab.records import Plan
 from trimtab.records.units import memory_size
 from trimtab.report.progress import duration
 from trimtab.search.capacity import Capacity, capacity
-from trimtab.search.orders import FAN_RATES, FAN_STEPS, RANK, highest
+from trimtab.search.orders import FAN_RATES, RANK, fan_steps, highest
 from trimtab.search.ranking import staying
 from trimtab.search.space import Space
 from trimtab.search.stops import steps_of_search, stops_of
@@ -59,11 +59,8 @@ def planned(settings: SearchConfig, space: Space, plan: Plan) -> PlannedSearch:
     """
     full = plan.total_steps.value
     is_exact = settings.strategy == "exact"
-    if settings.sampler == "grid":
-        trials = _of_grid(settings, space)
-    else:
-        trials = DRAWN if settings.n_trials == "auto" else settings.n_trials
-    steps = steps_of_search(settings, full)
+    trials = count_of(settings, space)
+    steps = steps_of_search(settings, full, plan.warmup_steps.value)
     stops = stops_of(settings, steps=steps, trials=trials, warmup_steps=plan.warmup_steps.value)
     counts = [trials]
     for _ in stops[1:]:
@@ -73,7 +70,7 @@ def planned(settings: SearchConfig, space: Space, plan: Plan) -> PlannedSearch:
         stops = stops[: len(counts)]
     before = [0, *stops]
     cost = sum(count * (stop - start) for count, stop, start in zip(counts, stops, before, strict=False))
-    cost += settings.repeats * stops[0] + (FAN_RATES * FAN_STEPS if settings.first == "fan" else 0)
+    cost += settings.repeats * stops[0] + (FAN_RATES * fan_steps(plan) if settings.first == "fan" else 0)
     seconds = None if plan.cost is None else plan.cost.train_seconds / full * cost
     return PlannedSearch(
         trials, tuple(stops), tuple(counts), capacity(plan, settings), cost, full, seconds, is_exact=is_exact
@@ -97,6 +94,17 @@ def planned_lines(made: PlannedSearch) -> Iterator[str]:
             f"time               {duration(made.seconds_in_turn)} in turn; together it is less, which two steps at the "
             "start tell"
         )
+
+
+def count_of(settings: SearchConfig, space: Space) -> int:
+    """Trials, those besides the fan's and what is added later.
+
+    Raises:
+        ConfigError: a grid has no end.
+    """
+    if settings.sampler == "grid":
+        return _of_grid(settings, space)
+    return DRAWN if settings.n_trials == "auto" else settings.n_trials
 
 
 def _of_grid(settings: SearchConfig, space: Space) -> int:

@@ -53,15 +53,22 @@ class Place:
 
 def difference(one: RowLosses, other: RowLosses) -> tuple[float, float]:
     """(`one` - `other` in nats per target token, its standard error), row by row (ratio estimator: Cochran, Sampling
-    Techniques, section 6.3)."""
+    Techniques, section 6.3). Where the rows differ, as under another max_length, not in pairs."""
+    if list(one.targets) != list(other.targets):
+        return one.loss - other.loss, math.hypot(_error(one.sums, one.targets), _error(other.sums, other.targets))
     apart = np.asarray(one.sums) - np.asarray(other.sums)
     targets = np.asarray(one.targets, dtype=float)
-    mean = float(apart.sum() / targets.sum())
-    count = len(apart)
+    return float(apart.sum() / targets.sum()), _error(apart.tolist(), one.targets)
+
+
+def _error(sums: Sequence[float], targets: Sequence[int]) -> float:
+    """Standard error of the mean per target of these rows."""
+    sums_N, targets_N = np.asarray(sums), np.asarray(targets, dtype=float)
+    count = len(sums_N)
     if count < 2:
-        return mean, math.inf
-    left = apart - mean * targets
-    return mean, float(math.sqrt(count / (count - 1) * float((left**2).sum())) / targets.sum())
+        return math.inf
+    left_N = sums_N - sums_N.sum() / targets_N.sum() * targets_N
+    return float(math.sqrt(count / (count - 1) * float((left_N**2).sum())) / targets_N.sum())
 
 
 def seed_noise(repeats: Sequence[Sequence[float]]) -> float:

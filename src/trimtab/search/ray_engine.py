@@ -59,6 +59,7 @@ class RayEngine:
     folder: Path
     rows: int
     use_cpu: bool
+    """As asked, or because the cluster has no GPU. What the driver runs on plays no part."""
     notify: Callable[[str], None] = lambda line: None
     workers: list[Any] = field(default_factory=list)
     """Ray's handles."""
@@ -112,7 +113,9 @@ class RayEngine:
                     ) from None
                 self.notify(f"a machine died ({said}); {names} go on elsewhere")
                 self.workers.remove(worker)
-                idle.append(self._new_worker())
+                # Where nothing is free another would wait for the machine that is gone; the others take the job.
+                if self._has_room() or not self.workers:
+                    idle.append(self._new_worker())
                 waiting.append((job, tries + 1))
                 continue
             idle.append(worker)
@@ -151,16 +154,22 @@ class RayEngine:
                 self._is_ours = True
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = 0 if self.use_cpu else int(resources.get("GPU", 0))
+        self.use_cpu = not gpus
         for _ in range(gpus or max(1, int(resources.get("CPU", 1)) // CPUS_EACH)):
             self._new_worker()
         self.notify(f"Ray: {len(self.workers)} workers, each on {'a GPU' if gpus else 'a share of the CPUs'}")
 
+    def _has_room(self) -> bool:
+        import ray
+
+        free = ray.available_resources()  # type: ignore[no-untyped-call]
+        return free.get("CPU", 0) >= 1 and (self.use_cpu or free.get("GPU", 0) >= 1)
+
     def _new_worker(self) -> Any:
         import ray
 
-        gpus = 0 if self.use_cpu or not ray.cluster_resources().get("GPU") else 1  # type: ignore[no-untyped-call]
         alone = replace(self.maker, notify=_nothing, _prepared={})
-        made: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(Worker)
+        made: Any = ray.remote(num_cpus=1, num_gpus=0 if self.use_cpu else 1, max_restarts=0)(Worker)
         self.workers.append(made.remote(alone, self.folder, self.rows, self.use_cpu))
         return self.workers[-1]
 

@@ -34,6 +34,10 @@ class Remembered:
             self.keep(outcome, until[outcome.trial])
             yield outcome
 
+    def again(self, job: Job) -> Iterable[Outcome]:
+        """Trained, whatever is known."""
+        return self.engine.run([job])
+
     def close(self) -> None:
         self.engine.close()
 

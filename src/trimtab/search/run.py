@@ -6,15 +6,17 @@ goes on with the winner's state
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from trimtab.config import dump_yaml, with_absolute_paths
+from trimtab.config import dump_yaml
 from trimtab.config.search import SearchConfig
 from trimtab.records import RunDir
 from trimtab.records.search import Leaderboard
+from trimtab.records.whole_folder import faults
 from trimtab.search.capacity import capacity
 from trimtab.search.gain import Gain
 from trimtab.search.hparams import HParams
@@ -24,10 +26,9 @@ from trimtab.search.local import Local
 from trimtab.search.onward import begin_run
 from trimtab.search.opened import Opened, opened
 from trimtab.search.orders import fanned, rates_first
-from trimtab.search.planned import DRAWN
 from trimtab.search.ray_engine import RayEngine
 from trimtab.search.remembered import Remembered
-from trimtab.search.sampling import OptunaStudy
+from trimtab.search.sampling import OptunaStudy, wave_of
 from trimtab.search.space import Params
 from trimtab.search.study import Engine, Found, Study, Watcher, Wave
 from trimtab.search.trials import STATE, TRIALS, Trial
@@ -75,30 +76,44 @@ def search(
         Blocked: the checks refuse the config.
     """
     begun = opened(path, overrides, resume=resume, accepted=accepted, notify=notify)
-    settings, maker, folder = begun.settings, begun.maker, begun.folder
+    settings, folder = begun.settings, begun.folder
     machine = _machine(begun, on_tick, notify)
     engine = Remembered(machine, folder / TRIALS)
-    try:
-        most, notes = _at_once(begun, machine, notify)
-        kept = OptunaStudy.open(settings, begun.space, folder)
-        to_board = [HParams(folder)] if "tensorboard" in tracker_names(begun.report_to) else []
-        ledger = Ledger(folder, maker, (kept, *to_board, *viewers), notes=(*begun.notes, *notes))
-        ledger.begin()
-        study = Study(begun.space, settings, maker, ledger, lambda trial: most, machine.devices)
-        found = study.run(waves(settings, study, kept, most), engine)
-        kept.over(found)
-        for watcher in to_board:
-            watcher.close()
-        board = ledger.over(found)
-        return _concluded(found, board, engine, begun, notify)
-    finally:
-        engine.close()
+    kept = OptunaStudy.open(settings, begun.space, folder, is_resumed=begun.is_resumed)
+    with begun.claimed():
+        try:
+            return _found_and_concluded(begun, machine, engine, kept, viewers, notify)
+        finally:
+            engine.close()
 
 
-def waves(settings: SearchConfig, study: Study, kept: OptunaStudy, most: int) -> Iterable[Wave]:
+def _found_and_concluded(
+    begun: Opened,
+    machine: Machine,
+    engine: Remembered,
+    kept: OptunaStudy,
+    viewers: Sequence[Watcher],
+    notify: Callable[[str], None],
+) -> Searched:
+    settings, maker, folder = begun.settings, begun.maker, begun.folder
+    most, notes = _at_once(begun, machine, notify)
+    to_board = [HParams(folder)] if "tensorboard" in tracker_names(begun.loaded.config.training.report_to) else []
+    ledger = Ledger(folder, maker, (kept, *to_board, *viewers), notes=(*begun.notes, *notes))
+    ledger.begin()
+    expected = begun.expected
+    study = Study(begun.space, settings, maker, ledger, lambda trial: most, expected, machine.devices)
+    found = study.run(waves(settings, study, kept), engine)
+    kept.over(found)
+    for watcher in to_board:
+        watcher.close()
+    board = ledger.over(found)
+    return _concluded(found, board, engine, begun, notify)
+
+
+def waves(settings: SearchConfig, study: Study, kept: OptunaStudy) -> Iterable[Wave]:
     """What is tried, and in which order."""
     if settings.sampler != "grid":
-        return _drawn(kept, settings, study, most)
+        return _drawn(kept, study.expected)
     if settings.first == "learning-rate":
         return rates_first(study)
     return fanned(study) if settings.first == "fan" else [study.space.grid()]
@@ -107,7 +122,9 @@ def waves(settings: SearchConfig, study: Study, kept: OptunaStudy, most: int) ->
 def _machine(begun: Opened, on_tick: Callable[[Sequence[str], int], None], notify: Callable[[str], None]) -> Machine:
     settings, trials = begun.settings, begun.folder / TRIALS
     if settings.engine == "ray":
-        return RayEngine(begun.maker, trials, settings.rows, use_cpu=begun.device.type == "cpu", notify=notify)
+        return RayEngine(
+            begun.maker, trials, settings.rows, use_cpu=begun.loaded.config.training.use_cpu, notify=notify
+        )
     return Local(begun.maker, begun.device, trials, settings.rows, on_tick, notify)
 
 
@@ -126,34 +143,44 @@ def _at_once(begun: Opened, machine: Machine, notify: Callable[[str], None]) -> 
     return 1, [note]
 
 
-def _drawn(kept: OptunaStudy, settings: SearchConfig, study: Study, most: int) -> Iterator[list[Params]]:
+def _drawn(kept: OptunaStudy, left: int) -> Iterator[list[Params]]:
     """Waves that a sampler draws, each knowing how those before it did."""
-    left = DRAWN if settings.n_trials == "auto" else settings.n_trials
+    most = wave_of(left)
     while left:
         count = min(left, most)
-        yield kept.propose(count, list(study.trials))
+        yield kept.propose(count, most)
         left -= count
 
 
 def _concluded(
-    found: Found, board: Leaderboard, engine: Engine, begun: Opened, notify: Callable[[str], None]
+    found: Found, board: Leaderboard, engine: Remembered, begun: Opened, notify: Callable[[str], None]
 ) -> Searched:
     best, folder, maker = found.best, begun.folder, begun.maker
     if best is None:
         return Searched(board, folder, None, None)
-    for_full = best.config.model_copy(
-        update={"training": best.config.training.model_copy(update={"output_dir": str(folder / "best")})}
+    in_full = maker.config_in_full(best)
+    for_full = in_full.model_copy(
+        update={"training": in_full.training.model_copy(update={"output_dir": str(folder / "best")})}
     )
     written = folder / "best.yaml"
-    RunDir(folder).write_text(written, dump_yaml(with_absolute_paths(for_full)))
-    if maker.exact_steps is not None:
+    RunDir(folder).write_text(written, dump_yaml(for_full))
+    if maker.is_exact:
         return Searched(board, folder, written, None)
     onward = RunDir(folder / "best")
-    if not onward.holds_a_run():
-        tokenizer, data = maker.inputs(best.config)
-        [outcome] = engine.run([Job((best,), found.step)])
+    if not _has_begun(onward):
+        shutil.rmtree(onward.path, ignore_errors=True)
+        state = folder / TRIALS / best.name / STATE
+        job = Job((best,), found.step)
+        # One that had left before those who led were lost has no state any more: it is trained again.
+        whole = state.exists() and not faults(state) and MemberState.step_in(state) == found.step
+        [outcome] = engine.run([job]) if whole else engine.again(job)
         engine.close()  # the run loads a base of its own
-        kept = MemberState.load(folder / TRIALS / best.name / STATE)
+        tokenizer, data = maker.inputs(best.config)
         steps = [record.model_copy(update={"trial": ""}) for record in steps_of(best, outcome, maker)]
-        begin_run(for_full, best.plan, data, tokenizer, kept, steps, begun.device, notify)
+        begin_run(for_full, best.plan, data, tokenizer, MemberState.load(state), steps, begun.device, notify)
     return Searched(board, folder, written, onward)
+
+
+def _has_begun(run_dir: RunDir) -> bool:
+    """Its first checkpoint is whole, or it has ended."""
+    return any(not faults(path) for path in run_dir.path.glob("checkpoint-*")) or run_dir.verdict.exists()

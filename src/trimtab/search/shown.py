@@ -79,8 +79,8 @@ class Shown:
             self._rows[place.trial].place = place
         self._draw()
 
-    def left(self, trial: Trial, step: int, why: str) -> None:
-        self._rows[trial.name].said = "left" if self._rows[trial.name].loss is not None else "lost"
+    def left(self, trial: Trial, step: int, why: str, *, is_lost: bool = False) -> None:
+        self._rows[trial.name].said = "lost" if is_lost else "left"
         self._draw()
 
     # ── within ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -24,6 +24,8 @@ NOT_VARIED = {
     "training.report_to": "it does not change what is learnt",
     "training.run_name": "it does not change what is learnt",
 }
+WITHOUT_ORDER = frozenset({"training.seed", "training.data_seed"})
+"""A higher one is no more of anything."""
 MOST_TRIALS = 10_000
 """Of a grid: more is a mistake (guess)."""
 
@@ -52,8 +54,10 @@ class Axis:
 
     @property
     def is_whole(self) -> bool:
+        """Its key takes whole numbers only, or is given such."""
         values = self.choices or (self.low, self.high, self.step or 1)
-        return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+        given = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+        return given and not takes_fractions(self.key)
 
     def values(self) -> tuple[Value, ...]:
         """Those of a grid, in order; empty for a range without one."""
@@ -69,10 +73,11 @@ class Axis:
             return _distinct(self._whole(self.low * (self.high / self.low) ** share) for share in shares)
         return _distinct(self._whole(self.low + (self.high - self.low) * share) for share in shares)
 
-    def beyond(self, best: Value) -> tuple[Value, ...]:
-        """Where `best` lies on the edge: the next values beyond it, in the steps of its last two; else nothing."""
-        known = sorted(v for v in self.values() if isinstance(v, (int, float)) and not isinstance(v, bool))
-        if not self.is_numeric or len(known) < 2 or best not in (known[0], known[-1]):
+    def beyond(self, best: Value, tried: Iterable[Value]) -> tuple[Value, ...]:
+        """Where `best` lies on the edge of what was tried: the next values beyond it, in the steps of the last two;
+        else nothing."""
+        known = sorted({v for v in tried if isinstance(v, (int, float)) and not isinstance(v, bool)})
+        if not self.is_numeric or self.key in WITHOUT_ORDER or len(known) < 2 or best not in (known[0], known[-1]):
             return ()
         edge, beside = (known[0], known[1]) if best == known[0] else (known[-1], known[-2])
         if min(known) > 0 and known[-1] / known[0] >= 2:  # learning rates and ranks: by factors
@@ -80,10 +85,17 @@ class Axis:
             further = [edge * factor, edge * factor * factor]
         else:
             further = [edge + (edge - beside), edge + 2 * (edge - beside)]
-        return tuple(self._whole(value) for value in further if value > 0)
+        made = _distinct(self._whole(value) for value in further if value > 0)
+        return tuple(value for value in made if value not in known)
 
     def _whole(self, value: float) -> Value:
-        return max(1, round(value)) if self.is_whole else float(f"{value:.6g}")
+        return max(min(1, self._lowest), round(value)) if self.is_whole else float(f"{value:.6g}")
+
+    @property
+    def _lowest(self) -> int:
+        """Whole numbers of a config are counts: from 1 on, unless 0 is given."""
+        numbers = [v for v in (*self.choices, self.low) if isinstance(v, int) and not isinstance(v, bool)]
+        return min(numbers, default=1)
 
 
 @dataclass(frozen=True)
@@ -149,10 +161,18 @@ class Space:
             if axis.key in params and all(params.get(key) == value for key, value in axis.when.items())
         }
 
-    def on_the_edge(self, best: Params) -> dict[str, tuple[Value, ...]]:
-        """Keys whose best value is the first or the last, and the values to add there."""
-        found = {axis.key: axis.beyond(best[axis.key]) for axis in self.varied if axis.key in best}
+    def on_the_edge(self, best: Params, tried: Mapping[str, Iterable[Value]]) -> dict[str, tuple[Value, ...]]:
+        """Keys whose best value is the first or the last of those tried, and the values to add there."""
+        found = {axis.key: axis.beyond(best[axis.key], tried[axis.key]) for axis in self.varied if axis.key in best}
         return {key: values for key, values in found.items() if values}
+
+
+def takes_fractions(key: str) -> bool:
+    """By the type of the key's field."""
+    section, _, name = key.partition(".")
+    kind = SECTIONS.get(section)
+    known = kind.model_fields.get(name) if kind is not None else None
+    return known is not None and "float" in str(known.annotation)
 
 
 def overrides(params: Params) -> list[str]:

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from trimtab.config.search import SearchConfig
 from trimtab.errors import ConfigError
 
-STEPS = 100
-"""What a first look at a configuration takes, as people do it by hand."""
+STEPS, WARMUPS = 100, 3
+"""What a first look at a configuration takes, as people do it by hand; or, where that is more, so many warmups: the
+second comparison comes then."""
 FIRST_RUNG = 10
 GROWTH = 2.5
 """From a rung to the next. With 9 → 3 at 10 → 1 at 25, and the repeat of the leader, a search costs 120 adapter-steps
 besides the winner's own: 1/7.5 of nine cells with 100 steps each. Growth by 3 came to 130."""
 
 
-def steps_of_search(settings: SearchConfig, full_steps: int) -> int:
+def steps_of_search(settings: SearchConfig, full_steps: int, warmup_steps: int) -> int:
     """After which the last are compared.
 
     Raises:
@@ -25,7 +26,7 @@ def steps_of_search(settings: SearchConfig, full_steps: int) -> int:
     if settings.strategy == "exact":
         return STEPS if settings.steps == "auto" else settings.steps
     if settings.steps == "auto":
-        return min(STEPS, full_steps)
+        return min(max(STEPS, WARMUPS * warmup_steps), full_steps)
     if settings.steps > full_steps:
         raise ConfigError(
             [

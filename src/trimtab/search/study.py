@@ -57,7 +57,7 @@ class Watcher(Protocol):
 
     def ranked(self, step: int, places: Sequence[Place], noise: float) -> None: ...
 
-    def left(self, trial: Trial, step: int, why: str) -> None: ...
+    def left(self, trial: Trial, step: int, why: str, *, is_lost: bool = False) -> None: ...
 
 
 @dataclass
@@ -68,12 +68,12 @@ class Found:
     """None where every trial was lost."""
     step: int
     places: list[Place]
-    """Of those who were compared last, best first."""
+    """Of those who were compared last, best first; the best is one of them."""
     noise: float
-    """Standard deviation of a loss from seed to seed; NaN where nothing was repeated."""
+    """Standard deviation of a loss from seed to seed at that step; NaN where nothing was repeated there."""
     ties: list[str]
     """Those that chance does not tell from the best."""
-    beyond: dict[str, tuple[object, ...]]
+    beyond: dict[str, tuple[Value, ...]]
     """Keys whose best value lies on the edge, and what to try there."""
     adapter_steps: int
     """What it cost, in steps of one adapter."""
@@ -87,6 +87,8 @@ class Study:
     watcher: Watcher
     most_at_once: Callable[[Trial], int]
     """Trials that a device holds in the company of this one."""
+    expected: int
+    """Trials in all, as far as they are known before; what the number of stops is by."""
     devices: int = 1
     """That train at the same time."""
     trials: dict[str, Trial] = field(default_factory=dict)
@@ -121,33 +123,46 @@ class Study:
                 self.best_of_fan = yield from self._fan(wave)
                 continue
             new = [self._new(one) for one in wave]
-            stops = stops or self._stops(len(new), max(trial.plan.warmup_steps.value for trial in new))
+            stops = stops or self._stops(self.expected, max(trial.plan.warmup_steps.value for trial in new))
             came = yield from self._advance(new, stops[0])
             alive = self._compared([*alive, *came], stops[0], leaves=len(stops) > 1)
         if not stops:
             return self._found(0, [])
         more = yield from self._advance(self._more(stops[0], alive), stops[0])
-        alive, step = [*alive, *more], stops[0]
+        alive = [*alive, *more]
         for step, following in itertools.zip_longest(stops, stops[1:]):
+            compared = alive
             alive = self._compared(alive, step, leaves=following is not None)
-            if not alive or following is None or (len(alive) == 1 and self.settings.strategy == "prefix"):
-                break
+            is_decided = len(alive) == 1 and self.settings.strategy == "prefix"
+            if following is None or is_decided:
+                return self._found(step, compared)
             alive = yield from self._advance(alive, following)
-        return self._found(step, self._places(step, alive))
+            if not alive:  # those who led are lost; whoever came furthest of the others leads
+                break
+        return self._found_among_those_who_left()
 
     def _compared(self, alive: list[Trial], step: int, *, leaves: bool) -> list[Trial]:
-        """Those who go on; at the last stop all."""
+        """Those who go on; at the last stop all. Where one goes on, it is the cheapest of those that tie."""
         places = self._ranked(step, alive)
         if not leaves:
             return alive
         came = [name for name in self.known.get(step, {}) if self._is_own(name)]
         own = [place for place in places if self._is_own(place.trial)]
-        kept = {place.trial for place in own[: staying(len(came), self.settings.reduction_factor)]}
+        count = staying(len(came), self.settings.reduction_factor)
+        best = self._best(own)
+        kept = {best.name} if count == 1 and best is not None else {place.trial for place in own[:count]}
         for trial in alive:
             if trial.name not in kept:
                 why = "another seed of a trial" if trial.repeats is not None else self._why(places, trial)
                 self.watcher.left(trial, step, why)
         return [trial for trial in alive if trial.name in kept]
+
+    def _found_among_those_who_left(self) -> Found:
+        for step in sorted(self.known, reverse=True):
+            left = [self.trials[name] for name in self.known[step] if name not in self.lost]
+            if left:
+                return self._found(step, left)
+        return self._found(0, [])
 
     def best_so_far(self) -> Trial | None:
         """Of those that came to the first stop."""
@@ -172,8 +187,8 @@ class Study:
         assert steps != "auto", "it was decided before"
         return stops_of(self.settings, steps=steps, trials=trials, warmup_steps=warmup)
 
-    def _new(self, params: Params, *, repeats: int | None = None) -> Trial:
-        trial = self.maker.trial(len(self.trials), params, repeats=repeats)
+    def _new(self, params: Params, *, repeats: int | None = None, again: int = 1) -> Trial:
+        trial = self.maker.trial(len(self.trials), params, repeats=repeats, again=again)
         self.trials[trial.name] = trial
         self.watcher.came(trial)
         return trial
@@ -188,7 +203,7 @@ class Study:
             self.watcher.measured(trial, outcome)
             if outcome.measured is None:
                 self.lost.add(trial.name)
-                self.watcher.left(trial, outcome.step, outcome.lost)
+                self.watcher.left(trial, outcome.step, outcome.lost, is_lost=True)
             else:
                 self.known.setdefault(until, {})[trial.name] = outcome.measured
         return [trial for trial in trials if trial.name not in self.lost]
@@ -232,7 +247,8 @@ class Study:
         best = self._best(self._places(step, alive))
         if best is None:
             return []
-        more = [self._new(best.params, repeats=best.number) for _ in range(self.settings.repeats)]
+        repeats = range(1, self.settings.repeats + 1)
+        more = [self._new(best.params, repeats=best.number, again=again) for again in repeats]
         if self.settings.strategy == "exact":
             return more
         for key, values in self._beyond(best).items():
@@ -240,9 +256,10 @@ class Study:
         return more
 
     def _beyond(self, best: Trial) -> dict[str, tuple[Value, ...]]:
-        """Keys whose best value lies on the edge → values beyond it that make a config."""
+        """Keys whose best value lies on the edge of what was tried → values beyond it that make a config."""
+        tried = {axis.key: {trial.params.get(axis.key) for trial in self.trials.values()} for axis in self.space.axes}
         found = {}
-        for key, values in self.space.on_the_edge(best.params).items():
+        for key, values in self.space.on_the_edge(best.params, tried).items():
             if possible := tuple(value for value in values if self._is_possible({**best.params, key: value})):
                 found[key] = possible
         return found
@@ -271,9 +288,10 @@ class Study:
         place = next(place for place in places if place.trial == trial.name)
         return f"its loss, {place.loss:.4f}, is {place.behind:.3g} ± {place.error:.2g} behind the best"
 
-    def _found(self, step: int, places: list[Place]) -> Found:
+    def _found(self, step: int, compared: Sequence[Trial]) -> Found:
+        places = self._places(step, compared)
         best = self._best(places)
         ties = [place.trial for place in places if place.is_tied and self._is_own(place.trial)]
         beyond = self._beyond(best) if best is not None else {}
         cost = sum(self.steps_done.values())
-        return Found(best, step, places, self._noise(step), ties, dict(beyond), cost)
+        return Found(best, step, places, self._noise(step), ties, beyond, cost)

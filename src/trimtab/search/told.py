@@ -38,8 +38,8 @@ class Told:
         seeds = "" if math.isnan(noise) else f"; another seed moves a loss by {noise:.2g}"
         self.say(f"step {step}: {len(places)} compared: {first}{' …' if len(places) > FIRST else ''}{seeds}")
 
-    def left(self, trial: Trial, step: int, why: str) -> None:
-        self.say(f"{trial.name} leaves at step {step}: {why}")
+    def left(self, trial: Trial, step: int, why: str, *, is_lost: bool = False) -> None:
+        self.say(f"{trial.name} {'is lost' if is_lost else 'leaves'} at step {step}: {why}")
 
 
 def shown(params: Params) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trimtab.config import RunConfig, load_config
+from trimtab.config import RunConfig, load_config, with_absolute_paths
 from trimtab.data.prepare import PreparedData
 from trimtab.errors import ConfigError
 from trimtab.model.adapter_bank import why_alone
@@ -59,8 +59,10 @@ class Maker:
     """Of the config as it stands: checkpointing, precision and what else is auto is decided once, for all."""
     device: Device
     notify: Callable[[str], None]
-    exact_steps: int | None = None
-    """Every trial's own number of steps, its schedule ending with them; None: the full run's."""
+    steps: int
+    """That a trial may have."""
+    is_exact: bool = False
+    """Its schedule ends with them; else it is the beginning of the full run's."""
     _prepared: dict[tuple[object, ...], tuple[Any, PreparedData]] = field(default_factory=dict)
 
     def inputs(self, config: RunConfig) -> tuple[Any, PreparedData]:
@@ -70,31 +72,46 @@ class Maker:
             self._prepared[key] = prepare_inputs(config, self.notify)
         return self._prepared[key]
 
-    def trial(self, number: int, params: Params, *, repeats: int | None = None) -> Trial:
-        """
+    def trial(self, number: int, params: Params, *, repeats: int | None = None, again: int = 1) -> Trial:
+        """`repeats`: the number of the trial that it is again, for the `again`-th time.
+
         Raises:
             ConfigError: the values make no config, or none that shares a base.
         """
         asked = [*self.given, *overrides(params)]
-        if self.exact_steps is not None:
-            asked.append(f"training.max_steps={self.exact_steps}")
+        if self.is_exact:
+            asked.append(f"training.max_steps={self.steps}")
         loaded = load_config(self.path, asked)
         if repeats is not None:
             # What differs is where the adapter begins and what it drops: the rows keep their order.
             before = loaded.config.training
-            seeds = (before.seed + BETWEEN_SEEDS) % 2**32, before.data_seed_or_seed
+            seeds = (before.seed + again * BETWEEN_SEEDS) % 2**32, before.data_seed_or_seed
             loaded = load_config(self.path, [*asked, f"training.seed={seeds[0]}", f"training.data_seed={seeds[1]}"])
-        _, data = self.inputs(loaded.config)
-        plan, _ = planner.plan(loaded.config, loaded.origins, data_size(data), self.device, keep=self.base)
-        _refuse_what_shares_nothing(params, loaded.config, plan)
-        return Trial(number, params, loaded.config, plan, repeats)
+        config = with_absolute_paths(loaded.config)
+        _, data = self.inputs(config)
+        plan, _ = planner.plan(config, loaded.origins, data_size(data), self.device, keep=self.base)
+        _refuse_what_shares_nothing(params, config, plan)
+        if plan.total_steps.value < self.steps:
+            raise ConfigError(
+                [
+                    f"search.space: {_shown(params)}: its full run has {plan.total_steps.value} steps, and trials are "
+                    f"compared after {self.steps}. Set search.steps={plan.total_steps.value} or fewer."
+                ]
+            )
+        return Trial(number, params, config, plan, repeats)
+
+    def config_in_full(self, trial: Trial) -> RunConfig:
+        """Of the trial as a run of its own, with as many steps as it would have."""
+        return with_absolute_paths(load_config(self.path, [*self.given, *overrides(trial.params)]).config)
 
 
 def _refuse_what_shares_nothing(params: Params, config: RunConfig, plan: Plan) -> None:
-    shown = ", ".join(f"{key}={value}" for key, value in params.items())
     if reason := why_alone(config.adapter):
         raise ConfigError(
-            [f"search.space: {shown}: cannot be searched over: {reason}. Take it out; trimtab train can do it."]
+            [
+                f"search.space: {_shown(params)}: cannot be searched over: {reason}. Take it out; trimtab train can do "
+                "it."
+            ]
         )
     if plan.optim.value not in SHARED_OPTIMIZERS:
         raise ConfigError(
@@ -106,6 +123,10 @@ def _refuse_what_shares_nothing(params: Params, config: RunConfig, plan: Plan) -
         )
 
 
+def _shown(params: Params) -> str:
+    return ", ".join(f"{key}={value}" for key, value in params.items())
+
+
 def company(trial: Trial) -> tuple[object, ...]:
     """What trials must have in common to train together."""
     model, data = trial.config.model, trial.config.data
@@ -113,6 +134,7 @@ def company(trial: Trial) -> tuple[object, ...]:
     return (
         model.model_dump_json(),
         data.model_dump_json(),
+        trial.config.training.data_seed_or_seed,  # of the order, and of the split where Trimtab makes it
         plan.max_length.value,
         plan.per_device_train_batch_size.value,
         plan.gradient_accumulation_steps.value,

@@ -69,13 +69,17 @@ class Cohort:
         self._entrants = {entrant.name: entrant for entrant in entrants}
         assert len(self._entrants) == len(entrants), "trials have names of their own"
         self.progress = {name: Progress() for name in self._entrants}
-        self.bank = AdapterBank(base, [entrant.member for entrant in entrants])
-        self.loss = CohortLoss(self.bank, head)
-        uses_scale = precision.compute is torch.float16
-        self.optimizer = StackedAdamW.of(self.bank, [one.settings for one in self.present], uses_scale=uses_scale)
         self._waiting: tuple[list[str], Aside] | None = None
-        for name, state in (states or {}).items():
-            self._restore(name, state)
+        self.bank = AdapterBank(base, [entrant.member for entrant in entrants])
+        try:
+            self.loss = CohortLoss(self.bank, head)
+            uses_scale = precision.compute is torch.float16
+            self.optimizer = StackedAdamW.of(self.bank, [one.settings for one in self.present], uses_scale=uses_scale)
+            for name, state in (states or {}).items():
+                self._restore(name, state)
+        except BaseException:
+            self.bank.remove()  # the base is not this cohort's alone
+            raise
 
     @property
     def present(self) -> list[Entrant]:

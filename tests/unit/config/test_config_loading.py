@@ -104,7 +104,7 @@ training:
   weight_decay: [1]
   bf16: true
   fp16: true
-search:
+sweep:
   steps: 5
 """,
         "training.seed=-1",
@@ -118,7 +118,7 @@ search:
         ("run.yaml", "10", "training.learning_rte"),
         ("run.yaml", "11", "training.weight_decay"),
         ("run.yaml", "13", "training.fp16"),
-        ("run.yaml", "14", "search"),
+        ("run.yaml", "14", "sweep"),
     ]
     assert all(complaint.startswith("command line: ") for complaint in found[7:])
     assert len(found) == 9, found

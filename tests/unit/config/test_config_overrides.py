@@ -76,7 +76,7 @@ def test_entries_of_a_mapping_join(load: Load) -> None:
         ("", "is not key=value"),
         ("--training.seed=3", "is not key=value"),
         ("training.sede=3", "command line: training.sede: unknown key; did you mean seed?"),
-        ("search.steps=3", "command line: search.steps: unknown section"),
+        ("sweep.steps=3", "command line: sweep.steps: unknown section"),
         ("train.seed=3", "did you mean training:?"),
         ("training.seed.more=3", "training.seed.more: unknown key"),
         ("training.seed=[1", "the value is not YAML"),

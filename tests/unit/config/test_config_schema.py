@@ -34,6 +34,7 @@ def test_every_key_is_described() -> None:
             "training": "Training",
             "checks": "Checks",
             "guard": "Guard",
+            "search": "Search",
         }.items()
         for name, part in json_schema()["$defs"][f"{title}Config"]["properties"].items()
         if part["description"]
@@ -54,7 +55,7 @@ def test_every_key_is_described() -> None:
         ("model: m\ndata: t\ntraining: {lr: 1}", False),
         ("model: m\ndata: t\nguard: {mode: watch}", True),
         ("model: m\ndata: t\nguard: {mode: on}", False),
-        ("model: m\ndata: t\nsearch: {}", False),
+        ("model: m\ndata: t\nsweep: {}", False),
     ],
 )
 def test_what_an_editor_marks(text: str, expected: bool) -> None:

@@ -49,7 +49,7 @@ def test_unknown_keys(complaints: Complaints, section: str, line: str, says: str
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("search:\n  steps: 5", "search: unknown section; this version knows model, data, adapter, training"),
+        ("sweep:\n  steps: 5", "sweep: unknown section; this version knows model, data, adapter, training"),
         ("gaurd: {mode: repair}", "did you mean guard:?"),
         ("lora: {r: 8}", "did you mean adapter:?"),
         ("trainig: {seed: 1}", "did you mean training:?"),

@@ -109,6 +109,7 @@ def test_a_grid_that_nobody_meant_is_refused() -> None:
         ((1e-4, 2e-4, 5e-4), 2e-4, ()),
         ((4, 8, 16), 16, (32, 64)),
         ((4, 8, 16), 4, (2, 1)),
+        ((1, 2, 4), 1, ()),
         ((0.0, 0.05, 0.1), 0.1, (0.15, 0.2)),
         ((0.0, 0.05, 0.1), 0.0, ()),
         (("cosine", "linear"), "linear", ()),
@@ -116,7 +117,7 @@ def test_a_grid_that_nobody_meant_is_refused() -> None:
     ],
 )
 def test_beyond_the_edge(values: tuple[Any, ...], best: Any, beyond: tuple[Any, ...]) -> None:
-    assert Axis("training.x", values).beyond(best) == pytest.approx(beyond)
+    assert Axis("training.x", values).beyond(best, values) == pytest.approx(beyond)
 
 
 @given(st.floats(1e-7, 1e-2), st.floats(1.5, 1e3), st.integers(2, 12))
@@ -126,3 +127,19 @@ def test_a_logarithmic_grid_keeps_its_ends_and_its_ratio(low: float, times: floa
     assert values[-1] == pytest.approx(low * times, rel=1e-5)
     ratios = [later / earlier for earlier, later in itertools.pairwise(values)]  # type: ignore[operator]
     assert max(ratios) == pytest.approx(min(ratios), rel=1e-4)
+
+
+def test_a_seed_has_no_edge() -> None:
+    assert Axis("training.seed", (1, 2, 3)).beyond(3, (1, 2, 3)) == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "raw", "expected"),
+    [
+        ("training.warmup_steps", {"low": 0, "high": 20, "step": 10}, (0, 10, 20)),
+        ("training.weight_decay", {"low": 0, "high": 1, "n": 5}, (0, 0.25, 0.5, 0.75, 1)),
+        ("adapter.r", {"low": 4, "high": 64, "log": True, "n": 5}, (4, 8, 16, 32, 64)),
+    ],
+)
+def test_whole_numbers_where_the_key_takes_them(key: str, raw: dict[str, Any], expected: tuple[float, ...]) -> None:
+    assert Space.parse({key: raw}).axes[0].values() == pytest.approx(expected)

@@ -14,6 +14,7 @@ import pytest
 from trimtab.config.search import SearchConfig
 from trimtab.search.job import Job, Outcome
 from trimtab.search.orders import fanned, rates_first
+from trimtab.search.planned import count_of
 from trimtab.search.ranking import Place, RowLosses
 from trimtab.search.space import Params, Space
 from trimtab.search.study import Study
@@ -32,10 +33,15 @@ class Formula:
     most: int = 100
     ran: list[Job] = field(default_factory=list)
     told: list[tuple[str, str]] = field(default_factory=list)
+    again: list[int] = field(default_factory=list)
+    """Which repeats were made."""
 
-    def trial(self, number: int, params: Params, *, repeats: int | None = None) -> Any:
+    def trial(self, number: int, params: Params, *, repeats: int | None = None, again: int = 1) -> Any:
         def decided(value: Any) -> Any:
             return SimpleNamespace(value=value)
+
+        if repeats is not None:
+            self.again.append(again)
 
         plan = SimpleNamespace(
             warmup_steps=decided(3),
@@ -54,7 +60,9 @@ class Formula:
             layers_pattern=None,
         )
         part = SimpleNamespace(model_dump_json=lambda: "{}")
-        config: Any = SimpleNamespace(adapter=adapter, model=part, data=part)
+        config: Any = SimpleNamespace(
+            adapter=adapter, model=part, data=part, training=SimpleNamespace(data_seed_or_seed=0)
+        )
         return Trial(number, params, config, plan, repeats)  # type: ignore[arg-type]
 
     def run(self, jobs: Sequence[Job]) -> Iterable[Outcome]:
@@ -81,16 +89,15 @@ class Formula:
     def ranked(self, step: int, places: Sequence[Place], noise: float) -> None:
         self.told.append(("ranked", str(step)))
 
-    def left(self, trial: Trial, step: int, why: str) -> None:
+    def left(self, trial: Trial, step: int, why: str, *, is_lost: bool = False) -> None:
         self.told.append(("left", trial.name))
 
 
 def study(formula: Formula, raw: dict[str, Any] | None = None, **settings: Any) -> Study:
     space = Space.parse(raw or GRID)
     made: Any = formula
-    return Study(
-        space, SearchConfig(space=raw or GRID, **{"steps": 100, **settings}), made, made, lambda trial: formula.most
-    )
+    decided = SearchConfig(space=raw or GRID, **{"steps": 100, **settings})
+    return Study(space, decided, made, made, lambda trial: formula.most, count_of(decided, space))
 
 
 def bowl(params: Params, step: int) -> float:
@@ -144,6 +151,47 @@ def test_the_best_on_the_edge_is_looked_beyond() -> None:
     assert found.best.params[RATE] == pytest.approx(1.25e-3)
 
 
+def test_values_beyond_are_told_of_what_was_tried() -> None:
+    """1.25e-3 won, and lies on the edge now: 3.1e-3 is next. Had it lost, 5e-4 would lie on no edge."""
+    raw = {RATE: [1e-4, 2e-4, 5e-4]}
+    won = Formula(lambda params, step: 1 + abs(math.log(float(params[RATE] or 0) / 2e-3)))  # type: ignore[arg-type]
+    found = (made := study(won, raw, repeats=0)).run([made.space.grid()], won)
+    assert found.beyond == {RATE: (pytest.approx(3.125e-3), pytest.approx(7.8125e-3))}
+    lost = Formula(lambda params, step: 1 + abs(math.log(float(params[RATE] or 0) / 5e-4)))  # type: ignore[arg-type]
+    found = (made := study(lost, raw, repeats=0)).run([made.space.grid()], lost)
+    assert not found.beyond
+
+
+def test_of_three_that_rows_do_not_tell_apart_the_cheapest_goes_on() -> None:
+    formula = Formula(lambda params, step: 1.0 if params[RATE] == 2e-4 else 2.0)
+    found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
+    assert found.best is not None
+    assert len(found.ties) > 1
+    assert found.best.params == {RATE: 2e-4, RANK: min(made.trials[name].r for name in found.ties)}
+
+
+def test_repeats_are_of_seeds_of_their_own() -> None:
+    formula = Formula(bowl)
+    (made := study(formula, repeats=3)).run([made.space.grid()], formula)
+    assert formula.again == [1, 2, 3]
+
+
+def test_waves_of_one_have_the_rungs_of_all() -> None:
+    formula = Formula(bowl)
+    found = (made := study(formula, repeats=0)).run([[one] for one in made.space.grid()], formula)
+    assert {job.until for job in formula.ran} == {10, 25}
+    assert found.best is not None
+    assert found.best.params == {RATE: 2e-4, RANK: 8}
+
+
+def test_where_those_who_led_are_lost_the_best_of_the_others_is_found() -> None:
+    formula = Formula(lambda params, step: math.nan if step > 10 and params[RATE] == 2e-4 else bowl(params, step))
+    found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
+    assert found.best is not None
+    assert found.best.params[RATE] == 1e-4
+    assert found.step == 10
+
+
 def test_lost_trials_leave_and_the_others_go_on() -> None:
     formula = Formula(lambda params, step: math.inf if params[RATE] == 5e-4 else bowl(params, step))
     found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
@@ -191,7 +239,11 @@ def test_a_fan_finds_where_to_search() -> None:
     """The best rate, 2e-3, is ten times the plan's own: the grid comes to lie around it."""
     formula = Formula(lambda params, step: 1 + abs(math.log(float(params[RATE] or 0) / 2e-3)))  # type: ignore[arg-type]
     made = study(formula, repeats=0)
-    made.maker.base = SimpleNamespace(learning_rate=SimpleNamespace(value=2e-4))  # type: ignore[assignment]
+    made.maker.base = SimpleNamespace(
+        learning_rate=SimpleNamespace(value=2e-4),
+        warmup_steps=SimpleNamespace(value=3),
+        total_steps=SimpleNamespace(value=200),
+    )  # type: ignore[assignment]
     found = made.run(fanned(made), formula)
     assert [len(job.trials) for job in formula.ran][:2] == [9, 9]
     assert formula.ran[0].until == 24
