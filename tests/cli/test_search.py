@@ -69,6 +69,44 @@ def test_from_a_grid_to_a_run_that_goes_on(searched: tuple[Path, str], capfd: py
         assert (folder / "trials" / name / "adapter" / "adapter_config.json").exists(), "each as PEFT reads it"
 
 
+def test_exactly_the_grid_and_then_the_best_in_full(
+    world: TinyWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every cell its steps, and the best all of its own, from the start; paths as `trimtab init` writes them."""
+    monkeypatch.chdir(tmp_path)
+    path = search_config(world, tmp_path / "run", space={"training.learning_rate": [1e-3, 1e-2]}, steps=4, repeats=0)
+    config = yaml.safe_load(path.read_text())
+    for name in ("train", "validation"):
+        Path(f"{name}.jsonl").write_text(Path(config["data"][name]).read_text())
+        config["data"][name] = f"{name}.jsonl"
+    config["training"]["output_dir"] = "run"
+    write_config(path, config)
+    ended = trimtab("search", path.name, "--exact", "--train", capfd=capfd)
+    assert ended.status in (0, 1), ended.output  # 37 examples may overfit; it trained
+    assert board(Path("run"))["adapter_steps"] == 2 * 4
+    assert yaml.safe_load(Path("run/best.yaml").read_text())["training"]["max_steps"] in ("auto", None, -1)
+    steps = [json.loads(line)["step"] for line in Path("run/best/metrics.jsonl").read_text().splitlines()]
+    assert steps[0] <= 1
+    assert steps[-1] == 10
+
+
+def test_the_winner_goes_on_from_a_config_with_relative_paths(
+    world: TinyWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = search_config(world, tmp_path / "run", space={"adapter.r": [2, 4]}, steps=4, repeats=0)
+    config = yaml.safe_load(path.read_text())
+    for name in ("train", "validation"):
+        Path(f"{name}.jsonl").write_text(Path(config["data"][name]).read_text())
+        config["data"][name] = f"{name}.jsonl"
+    config["training"]["output_dir"] = "run"
+    write_config(path, config)
+    ended = trimtab("search", path.name, "--train", capfd=capfd)
+    assert ended.status in (0, 1), ended.output
+    steps = [json.loads(line) for line in Path("run/best/metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in steps if record["kind"] == "step"] == list(range(1, 11))
+
+
 def test_tensorboard_shows_what_was_chosen_and_how_it_did(
     world: TinyWorld, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,7 +28,7 @@ from trimtab.search.opened import Opened, opened
 from trimtab.search.orders import fanned, rates_first
 from trimtab.search.ray_engine import RayEngine
 from trimtab.search.remembered import Remembered
-from trimtab.search.sampling import OptunaStudy, wave_of
+from trimtab.search.sampling import OptunaStudy, sampler_of, wave_of
 from trimtab.search.space import Params
 from trimtab.search.study import Engine, Found, Study, Watcher, Wave
 from trimtab.search.trials import STATE, TRIALS, Trial
@@ -79,6 +79,8 @@ def search(
     settings, folder = begun.settings, begun.folder
     machine = _machine(begun, on_tick, notify)
     engine = Remembered(machine, folder / TRIALS)
+    if settings.sampler != "grid":
+        sampler_of(settings, seed=0, begins_with=1)  # said now if it cannot be had
     kept = OptunaStudy.open(settings, begun.space, folder, is_resumed=begun.is_resumed)
     with begun.claimed():
         try:

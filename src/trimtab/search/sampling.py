@@ -41,8 +41,8 @@ def sampler_of(settings: SearchConfig, *, seed: int, begins_with: int) -> optuna
     Raises:
         ConfigError: it needs a package that is not installed.
     """
-    if settings.sampler == "gp" and importlib.util.find_spec("scipy") is None:
-        raise ConfigError(["search.sampler: gp needs scipy: pip install scipy; or take tpe."])
+    if settings.sampler in ("gp", "qmc") and importlib.util.find_spec("scipy") is None:
+        raise ConfigError([f"search.sampler: {settings.sampler} needs scipy: pip install scipy; or take tpe."])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if settings.sampler == "tpe":

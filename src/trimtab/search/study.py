@@ -125,14 +125,15 @@ class Study:
             new = [self._new(one) for one in wave]
             stops = stops or self._stops(self.expected, max(trial.plan.warmup_steps.value for trial in new))
             came = yield from self._advance(new, stops[0])
-            alive = self._compared([*alive, *came], stops[0], leaves=len(stops) > 1)
+            so_far = sum(self._is_own(name) for name in self.known.get(stops[0], {}))
+            alive = self._compared([*alive, *came], stops[0], self._staying(so_far) if len(stops) > 1 else None)
         if not stops:
             return self._found(0, [])
         more = yield from self._advance(self._more(stops[0], alive), stops[0])
-        alive = [*alive, *more]
+        alive, stay = [*alive, *more], self.expected
         for step, following in itertools.zip_longest(stops, stops[1:]):
-            compared = alive
-            alive = self._compared(alive, step, leaves=following is not None)
+            compared, stay = alive, self._staying(stay)  # what was added makes no more of them
+            alive = self._compared(alive, step, stay if following is not None else None)
             is_decided = len(alive) == 1 and self.settings.strategy == "prefix"
             if following is None or is_decided:
                 return self._found(step, compared)
@@ -141,14 +142,16 @@ class Study:
                 break
         return self._found_among_those_who_left()
 
-    def _compared(self, alive: list[Trial], step: int, *, leaves: bool) -> list[Trial]:
-        """Those who go on; at the last stop all. Where one goes on, it is the cheapest of those that tie."""
+    def _staying(self, count: int) -> int:
+        return staying(count, self.settings.reduction_factor)
+
+    def _compared(self, alive: list[Trial], step: int, count: int | None) -> list[Trial]:
+        """The `count` that go on; None: all, at the last stop. Where one goes on, it is the cheapest of those that
+        tie."""
         places = self._ranked(step, alive)
-        if not leaves:
+        if count is None:
             return alive
-        came = [name for name in self.known.get(step, {}) if self._is_own(name)]
         own = [place for place in places if self._is_own(place.trial)]
-        count = staying(len(came), self.settings.reduction_factor)
         best = self._best(own)
         kept = {best.name} if count == 1 and best is not None else {place.trial for place in own[:count]}
         for trial in alive:

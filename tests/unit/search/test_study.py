@@ -124,6 +124,14 @@ def test_a_search_costs_a_seventh_of_its_grid_besides_the_winners_own_steps() ->
     assert found.adapter_steps - made.steps_done[found.best.name] <= 900 / 7
 
 
+def test_what_is_tried_beyond_an_edge_makes_no_more_of_those_who_stay() -> None:
+    formula = Formula(lambda params, step: bowl(params, step) + float(params[RATE] or 0))  # type: ignore[arg-type]
+    raw = {RATE: [2e-4, 4e-4, 8e-4], RANK: [8, 16, 32]}
+    found = (made := study(formula, raw)).run([made.space.grid()], formula)
+    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (3, 10), (3, 25)]
+    assert found.step == 25
+
+
 def test_exact_is_every_cell_to_the_end() -> None:
     formula = Formula(bowl)
     found = (made := study(formula, repeats=0, strategy="exact", steps=100)).run([made.space.grid()], formula)
