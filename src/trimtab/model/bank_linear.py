@@ -10,6 +10,7 @@ K adapters, N tokens of one of them, R its rank.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,8 +119,12 @@ class BankLinear(nn.Module):
                     rows = given.unbind(0)
                     given = torch.stack([slots.dropped(self.layer, k, x) for k, x in zip(some, rows, strict=True)])
                 a_some, b_some = (_part(matrix, some[0] - first, count) for matrix in (a, b))
-                outer = torch.bmm(torch.bmm(given, a_some.transpose(1, 2)), b_some.transpose(1, 2))
-                pieces.append(_scaled(outer, [self.scales[k] for k in some]).flatten(0, 1))
+                scales = [self.scales[k] for k in some]
+                inner = torch.bmm(given, a_some.transpose(1, 2))
+                if is_exact := all(map(_is_power_of_two, scales)):
+                    inner = _scaled(inner, scales)
+                outer = torch.bmm(inner, b_some.transpose(1, 2))
+                pieces.append((outer if is_exact else _scaled(outer, scales)).flatten(0, 1))
         return pieces
 
     def _of_equal_length(self, members: Sequence[int]) -> list[list[int]]:
@@ -144,8 +149,14 @@ def _part(matrix: torch.Tensor, first: int, count: int) -> torch.Tensor:
     return torch.stack(matrix.unbind(0)[first : first + count])
 
 
+def _is_power_of_two(scale: float) -> bool:
+    """As alpha / r mostly is. Such a product rounds nothing, so that it may come before the second matrix, where the
+    rows are short: the numbers are those that PEFT has by multiplying last."""
+    return scale > 0 and math.frexp(scale)[0] == 0.5
+
+
 def _scaled(outer: torch.Tensor, scales: Sequence[float]) -> torch.Tensor:
     if len(set(scales)) == 1:
-        return outer * scales[0]
+        return outer if scales[0] == 1.0 else outer * scales[0]
     factors = torch.tensor(scales, dtype=torch.float32, device=outer.device)[:, None, None]
     return (outer * factors).to(outer.dtype)
