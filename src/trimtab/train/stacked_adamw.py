@@ -36,7 +36,8 @@ class Settings:
 @dataclass
 class StackedAdamW:
     """Parameters are lists, in the order of the layers, of stacks [Kr, …]; `groups` says which adapters stand in a
-    stack."""
+    stack. All stacks of the same adapters are worked on as one, [Kr, P]: a small model has hundreds of them, and an
+    operation on each takes longer than its numbers (a sixth of a step of 9 × 32 tokens: docs/log.md)."""
 
     parameters: Sequence[nn.Parameter]
     groups: Sequence[range]
@@ -46,7 +47,16 @@ class StackedAdamW:
     """fp16."""
 
     first_moments: list[torch.Tensor] = field(default_factory=list)
+    """Of each parameter; views."""
     second_moments: list[torch.Tensor] = field(default_factory=list)
+    _runs: list[range] = field(default_factory=list)
+    """Which adapters, each once."""
+    _first: list[torch.Tensor] = field(default_factory=list)
+    """Of each run, [Kr, P]."""
+    _second: list[torch.Tensor] = field(default_factory=list)
+    _gradients: list[torch.Tensor] = field(default_factory=list)
+    _scratch: list[torch.Tensor] = field(default_factory=list)
+    """Kept: new blocks of this size come from the kernel each time, page by page."""
     steps: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     """[K], updates made; on the device, as all that follows."""
     scales: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -55,8 +65,7 @@ class StackedAdamW:
     def __post_init__(self) -> None:
         device, count = self.parameters[0].device, len(self.settings)
         if not self.first_moments:
-            self.first_moments = [torch.zeros_like(p) for p in self.parameters]
-            self.second_moments = [torch.zeros_like(p) for p in self.parameters]
+            self._lay_out()
             self.steps = torch.zeros(count, dtype=self._wide, device=device)
             self.scales = torch.full((count,), FIRST_SCALE if self.uses_scale else 1.0, device=device)
             self.clean_steps = torch.zeros(count, device=device)
@@ -68,11 +77,10 @@ class StackedAdamW:
 
     def stand(self, bank: AdapterBank, came_from: Sequence[int | None], settings: Sequence[Settings]) -> None:
         """The members are others now: `came_from` says which place each had before; a new one begins with nothing."""
-        moments = self.first_moments, self.second_moments
         known = [self._of_adapter(k) for k in range(len(self.settings))]
         self.parameters, self.groups, self.settings = bank.parameters(), _groups(bank), settings
-        for which, stack in enumerate(moments):
-            stack[:] = [torch.zeros_like(p) for p in self.parameters]
+        self._lay_out()
+        for which, stack in enumerate((self.first_moments, self.second_moments)):
             for number, (moment, group) in enumerate(zip(stack, self.groups, strict=True)):
                 for at, k in enumerate(group):
                     before = came_from[k]
@@ -115,10 +123,12 @@ class StackedAdamW:
         Returns [K] on the device: the L2 norm of each adapter's gradient before clipping.
         """
         parameters: list[torch.Tensor] = list(self.parameters)
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+        flat, scratch = self._gradients, self._scratch
+        for view, parameter in zip(self._views(flat), parameters, strict=True):
+            view.zero_() if parameter.grad is None else view.copy_(parameter.grad)
         if self.uses_scale:
-            torch._foreach_mul_(gradients, self._spread(1 / self.scales))
-        norms = self._norms(gradients)
+            torch._foreach_mul_(flat, self._spread(1 / self.scales))
+        norms = self._norms(self._views(flat))
         is_finite = torch.isfinite(norms)
         self.steps += is_finite
         vector = self._vector
@@ -131,32 +141,58 @@ class StackedAdamW:
         beta1, beta2 = torch.where(is_finite, beta1, 1.0), torch.where(is_finite, beta2, 1.0)
         shrink = torch.where(is_finite, 1 - rate * decay, 1.0)
         step_size = torch.where(is_finite, rate / correction1, 0.0)
-        for gradient in gradients:
+        for gradient in flat:
             gradient.nan_to_num_()
-        torch._foreach_mul_(gradients, self._spread(factor))
-        squares = torch._foreach_mul(gradients, gradients)
-        torch._foreach_mul_(self.first_moments, self._spread(beta1))
-        torch._foreach_add_(self.first_moments, torch._foreach_mul(gradients, self._spread(1 - beta1)))
-        torch._foreach_mul_(self.second_moments, self._spread(beta2))
-        torch._foreach_add_(self.second_moments, torch._foreach_mul(squares, self._spread(1 - beta2)))
-        denominators = torch._foreach_sqrt(self.second_moments)
-        torch._foreach_div_(denominators, self._spread(torch.where(correction2 > 0, correction2, 1.0)))
-        torch._foreach_add_(denominators, self._spread(vector([s.epsilon for s in self.settings])))
-        updates = torch._foreach_div(self.first_moments, denominators)
-        torch._foreach_mul_(updates, self._spread(step_size))
-        torch._foreach_mul_(parameters, self._spread(shrink))
-        torch._foreach_sub_(parameters, updates)
+        torch._foreach_mul_(flat, self._spread(factor))
+        root = torch.where(correction2 > 0, correction2, 1.0)
+        epsilon = vector([s.epsilon for s in self.settings])
+        factors = zip(*map(self._spread, (beta1, 1 - beta1, beta2, 1 - beta2, root, epsilon, step_size)), strict=True)
+        of_runs = zip(self._first, self._second, flat, scratch, factors, strict=True)
+        for first, second, gradient, out, (b1, new1, b2, new2, corrected, eps, size) in of_runs:
+            first.mul_(b1).add_(torch.mul(gradient, new1, out=out))
+            second.mul_(b2).add_(torch.mul(gradient, gradient, out=out).mul_(new2))
+            torch.sqrt(second, out=out).div_(corrected).add_(eps)
+            torch.div(first, out, out=out).mul_(size)
+        if any(s.weight_decay for s in self.settings):
+            of_run = dict(zip(((run.start, run.stop) for run in self._runs), self._spread(shrink), strict=True))
+            torch._foreach_mul_(parameters, [of_run[group.start, group.stop].unsqueeze(-1) for group in self.groups])
+        torch._foreach_sub_(parameters, self._views(scratch))
         for parameter in parameters:
             parameter.grad = None
         if self.uses_scale:
             self._rescale(is_finite)
         return norms
 
+    def _lay_out(self) -> None:
+        """Moments of nothing."""
+        self._runs = list(dict.fromkeys(self.groups))
+        self._first = self._flat([torch.zeros_like(p) for p in self.parameters])
+        self._second = self._flat([torch.zeros_like(p) for p in self.parameters])
+        self._gradients, self._scratch = ([torch.zeros_like(m) for m in self._first] for _ in range(2))
+        self.first_moments, self.second_moments = self._views(self._first), self._views(self._second)
+
+    def _flat(self, stacks: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """[Kr, …] of each parameter → a copy, [Kr, P] of each run."""
+        of_run: dict[range, list[torch.Tensor]] = {run: [] for run in self._runs}
+        for stack, group in zip(stacks, self.groups, strict=True):
+            of_run[group].append(stack.flatten(1))
+        return [torch.cat(parts, dim=1) for parts in of_run.values()]
+
+    def _views(self, flat: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The other way, without a copy."""
+        at = dict(zip(self._runs, flat, strict=True))
+        taken = dict.fromkeys(self._runs, 0)
+        found = []
+        for parameter, group in zip(self.parameters, self.groups, strict=True):
+            size = parameter[0].numel()
+            found.append(at[group][:, taken[group] : taken[group] + size].view(parameter.shape))
+            taken[group] += size
+        return found
+
     def _spread(self, of_adapters: torch.Tensor) -> list[torch.Tensor]:
-        """[K] → for each parameter [Kr, 1, 1], to be multiplied with."""
+        """[K] → for each run [Kr, 1], to be multiplied with."""
         narrow = of_adapters.to(self.parameters[0].dtype)
-        parts = {(g.start, g.stop): narrow[g.start : g.stop].view(-1, 1, 1) for g in self.groups}
-        return [parts[g.start, g.stop] for g in self.groups]
+        return [narrow[run.start : run.stop].view(-1, 1) for run in self._runs]
 
     def _norms(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
         """[K]."""

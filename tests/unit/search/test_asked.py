@@ -49,7 +49,7 @@ def test_asked_and_told_to_the_end(begin: Callable[[bool], AskTell]) -> None:
     seen = drive(study)
     assert seen[:6] == [(f"trial-{number}", 0, 3) for number in range(6)]
     assert seen[-1][1:] == (3, 6)
-    assert sum(piece[1:] == (3, 6) for piece in seen) == 3, "one in three of nine went on: six, and three of rank 8, 16"
+    assert sum(piece[1:] == (3, 6) for piece in seen) == 2, "one in three of six went on"
     assert study.leaderboard is not None
     assert study.leaderboard.best_params == {"training.learning_rate": 1e-2, "adapter.r": 4}
 
