@@ -184,6 +184,13 @@ BAD = {
     "an optimizer of its own": ({"space": {"training.optim": ["adamw_torch", "adafactor"]}}, "adafactor"),
     "longer than the run": ({"steps": 11}, "search.steps"),
     "a storage that is none": ({"storage": "nosuch://x"}, "search.storage"),
+    "an order without a grid": ({"first": "fan", "sampler": "tpe"}, "search.first"),
+    "a fan before a grid without steps": (
+        {"first": "fan", "space": {"adapter.lora_dropout": {"low": 0.0, "high": 0.5}}},
+        "n or step",
+    ),
+    "a length under --exact": ({"strategy": "exact", "space": {"training.max_steps": [5, 6]}}, "search.steps"),
+    "a shorter run than is compared": ({"space": {"training.max_steps": [4, 8]}}, "its full run has 4 steps"),
     "a sampler that is none": ({"sampler": "tqe"}, "tpe"),
 }
 

@@ -18,6 +18,8 @@ RATE, RANK = "training.learning_rate", "adapter.r"
 FAN_RATES, FAN_STEPS = 9, 24
 FAN_REACH = 10.0
 """Times the plan's own rate, up and down: wider than what recipes disagree by (guess)."""
+AROUND = 3
+"""Rates around the fan's best."""
 BESIDE_THE_BEST = 2.0
 """Of the fan's best rate, up and down: its own neighbours are 1.8 apart."""
 

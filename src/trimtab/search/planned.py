@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from trimtab.config import LoadedConfig
 from trimtab.config.search import SearchConfig
+from trimtab.errors import ConfigError
 from trimtab.records import Plan
 from trimtab.records.units import memory_size
 from trimtab.report.progress import duration
 from trimtab.search.capacity import Capacity, capacity
-from trimtab.search.orders import FAN_RATES, RANK, fan_steps, highest
+from trimtab.search.orders import AROUND, FAN_RATES, RANK, RATE, fan_steps, highest
 from trimtab.search.ranking import staying
 from trimtab.search.space import Space
 from trimtab.search.stops import steps_of_search, stops_of
@@ -104,13 +105,19 @@ def count_of(settings: SearchConfig, space: Space) -> int:
     """
     if settings.sampler == "grid":
         return _of_grid(settings, space)
+    if settings.first != "together":
+        raise ConfigError(
+            [
+                f"search.first: {settings.first} is an order of a grid, and search.sampler: {settings.sampler} draws "
+                "in its own. Leave one of them out."
+            ]
+        )
     return DRAWN if settings.n_trials == "auto" else settings.n_trials
 
 
 def _of_grid(settings: SearchConfig, space: Space) -> int:
     if settings.first == "fan":
-        others = [len(axis.values()) or 1 for axis in space.axes if axis.key != "training.learning_rate"]
-        return 3 * math.prod(others)
+        return AROUND * len(Space(tuple(axis for axis in space.axes if axis.key != RATE)).grid())
     grid = space.grid()
     if settings.first == "learning-rate" and highest(space) is not None:
         ranks = len({one.get(RANK) for one in grid})
