@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.cli import trimtab as run_trimtab
 
 from trimtab import demo
-from trimtab.demo.show import LEARNING_RATES, held_out_questions
+from trimtab.demo.show import LEARNING_RATES, demo_config, held_out_questions
 
 HERE = Path(demo.__file__).parent
 
@@ -51,16 +52,21 @@ def test_the_healthy_demo_keeps_its_promise(tmp_path: Path, capfd: pytest.Captur
     assert losses[-1] <= 1.05 * min(losses), "no rise at the end"
 
 
-def test_a_ruined_curve_looks_as_it_is_called(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    curve = "too-high"
-    run_trimtab("demo", "--curve", curve, "--output-dir", str(tmp_path / curve), capfd=capfd)
-    verdict = json.loads((tmp_path / curve / "verdict.json").read_text())
+def test_a_ruined_curve_looks_as_it_is_called(tmp_path: Path) -> None:
+    """By its first fifty steps."""
+    from trimtab import api
+
+    loaded = demo_config("too-high", tmp_path / "run")
+    training = loaded.config.training.model_copy(update={"max_steps": 50})
+    result = api.train(replace(loaded, config=loaded.config.model_copy(update={"training": training})))
+    assert result.exit_status == 1
     last = [
         record["loss"]
-        for record in map(json.loads, (tmp_path / curve / "metrics.jsonl").open(encoding="utf-8"))
+        for record in map(json.loads, (tmp_path / "run" / "metrics.jsonl").open(encoding="utf-8"))
         if record["kind"] == "eval"
     ][-1]
-    assert last == "nan" or last > verdict["base_eval_loss"]
+    assert result.verdict.base_eval_loss is not None
+    assert last == "nan" or last > result.verdict.base_eval_loss
 
 
 def test_every_curve_has_a_learning_rate() -> None:

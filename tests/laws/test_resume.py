@@ -29,7 +29,7 @@ from trimtab.train.observer import CONTINUE, Intervention
 pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
 
 ROOT = Path(__file__).parents[2]
-KILLS = 14
+KILLS = 9
 
 KINDS: dict[str, dict[str, Any]] = {
     "lora with dropout": {"adapter": {"r": 4, "lora_dropout": 0.1}},
@@ -153,7 +153,7 @@ def test_kill_9_at_any_instant_then_resume_is_bit_identical(world: TinyWorld, tm
     assert summary["kills"] >= KILLS
     assert summary["differences"] == {}
     torn = sum(count for what, count in summary["hit"].items() if what.startswith(("writing", "replacing")))
-    assert torn >= 3, f"too few kills hit a folder that was being written: {summary['hit']}"
+    assert torn >= 2, f"too few kills hit a folder that was being written: {summary['hit']}"
 
 
 def test_the_command_line_survives_kill_9_sigterm_and_ctrl_c(world: TinyWorld, tmp_path: Path) -> None:
