@@ -17,6 +17,7 @@ from trimtab.data.order import Order, Rows
 from trimtab.data.prepare import PreparedData
 from trimtab.data.store import Example, TokenStore
 from trimtab.guard.apart import Kept, keep, restore
+from trimtab.guard.look import unwrapped
 from trimtab.guard.measure import losses_in
 from trimtab.guard.probe import CannotProbe, Suspect
 from trimtab.model.core import Head
@@ -80,7 +81,7 @@ class States:
     @property
     def model(self) -> Any:
         """What answers and what is saved: the transformers or PEFT model within the wrapping."""
-        return getattr(self.stepper.model, "module", self.stepper.model).model
+        return unwrapped(self.stepper).model
 
     @property
     def train(self) -> TokenStore:
@@ -227,8 +228,7 @@ class States:
 
     @property
     def head(self) -> Head:
-        wrapped: Any = getattr(self.stepper.model, "module", self.stepper.model)
-        return wrapped.head  # type: ignore[no-any-return]
+        return unwrapped(self.stepper).head  # type: ignore[no-any-return]
 
     def losses_as_it_is(self, store: TokenStore, rows: Rows) -> list[float]:
         """As `losses`, in the mode that the model is in: in training mode, with dropout."""

@@ -344,11 +344,10 @@ def _is_of_a_rise(diagnosis: Diagnosis) -> bool:
 
 
 def _restore_best(loop: Loop) -> None:
-    """A repair, where the guard asked for it and the last weights are not the best."""
-    state = loop.state
-    if not state.changes.ends_with_best or state.best_step is None or state.best_step == state.global_step:
+    """A repair, where the guard asked for it and nothing took that back."""
+    state, cause = loop.state, loop.state.changes.ends_with_best
+    if not cause or state.best_step is None:
         return
-    cause = state.changes.ends_with_best
     sentence = f"restore-best-checkpoint for {cause}: the best weights, of step {state.best_step}, end it"
     repair = Repair(
         number=len(state.repairs) + 1,
