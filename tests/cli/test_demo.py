@@ -53,11 +53,11 @@ def test_the_healthy_demo_keeps_its_promise(tmp_path: Path, capfd: pytest.Captur
 
 
 def test_a_ruined_curve_looks_as_it_is_called(tmp_path: Path) -> None:
-    """By its first fifty steps."""
+    """By its first twenty steps."""
     from trimtab import api
 
     loaded = demo_config("too-high", tmp_path / "run")
-    training = loaded.config.training.model_copy(update={"max_steps": 50})
+    training = loaded.config.training.model_copy(update={"max_steps": 20})
     result = api.train(replace(loaded, config=loaded.config.model_copy(update={"training": training})))
     assert result.exit_status == 1
     last = [

@@ -29,7 +29,7 @@ from trimtab.train.observer import CONTINUE, Intervention
 pytestmark = pytest.mark.usefixtures("straight_to_the_loop")
 
 ROOT = Path(__file__).parents[2]
-KILLS = 9
+KILLS = 7
 
 KINDS: dict[str, dict[str, Any]] = {
     "lora with dropout": {"adapter": {"r": 4, "lora_dropout": 0.1}},

@@ -48,6 +48,10 @@ class SearchConfig(Section):
     repeats: Annotated[int, Field(ge=0)] = Field(
         default=1, description="Trials that are repeated with another seed, to know the noise; 0 measures none."
     )
+    finer: bool = Field(
+        default=False,
+        description="When the last are compared, also try the learning rates halfway from the best to its neighbours.",
+    )
     rows: Count = Field(
         default=128,
         description="Validation rows that trials are compared on, the same for all; more tells closer apart.",

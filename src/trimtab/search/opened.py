@@ -23,7 +23,7 @@ from trimtab.records import Plan, RunDir
 from trimtab.search.planned import count_of, widest
 from trimtab.search.space import Space
 from trimtab.search.space import overrides as as_overrides
-from trimtab.search.stops import steps_of_search
+from trimtab.search.stops import FIRST_RUNG, steps_of_search
 from trimtab.search.trials import Maker
 from trimtab.train.assemble import load_model
 from trimtab.train.inputs import prepare_inputs
@@ -132,6 +132,7 @@ def opened(
     settings = settings.model_copy(update={"steps": steps})
     is_exact = settings.strategy == "exact"
     maker = Maker(path.absolute(), overrides, base, described, notify, steps, is_exact)
+    maker.share(with_absolute_paths(config), tokenizer, data)
     if settings.sampler == "grid":
         for params in space.grid()[:TRIED_BEFORE] if settings.first != "fan" else ():
             maker.trial(0, params)  # values that make no config only together are told before anything begins
@@ -154,12 +155,13 @@ def _check_values(path: Path, given: Sequence[str], space: Space, *, is_exact: b
             try:
                 tried = load_config(path, [*given, *as_overrides({axis.key: value})]).config
             except ConfigError as error:
-                complaints += [f"search.space.{axis.key}: {line}" for line in error.complaints]
+                own = f"command line: {axis.key}: "  # as which it was tried
+                complaints += [f"search.space.{axis.key}: {line.removeprefix(own)}" for line in error.complaints]
                 continue
             if reason := why_alone(tried.adapter):
                 complaints.append(f"search.space.{axis.key}: {value} cannot be searched over: {reason}.")
     if complaints:
-        raise ConfigError(complaints)
+        raise ConfigError(list(dict.fromkeys(complaints)))
 
 
 def _identity(config: RunConfig, base: Plan, fingerprint: str) -> str:
@@ -217,10 +219,17 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _notes(settings: SearchConfig, base: Plan) -> list[str]:
+    notes = []
+    warmup = base.warmup_steps.value
+    if settings.rungs != "auto" and (early := [step for step in settings.rungs if step <= max(warmup, FIRST_RUNG - 1)]):
+        notes.append(
+            f"search.rungs: {min(early)} comes {'within the warmup' if min(early) <= warmup else 'very early'}: what "
+            f"leads there says little of the end; the first rung by default is {max(FIRST_RUNG, warmup + 1)}."
+        )
     if base.lr_scheduler_type.value in CONSTANT and settings.strategy == "prefix":
-        return [
+        notes.append(
             f"lr_scheduler_type is {base.lr_scheduler_type.value}: what is best after {settings.steps} steps at a "
             "constant rate is often not what is best at the end (measured: half of such searches missed it). A "
             "schedule that decays can be judged early."
-        ]
-    return []
+        )
+    return notes

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from trimtab.records import Plan
-from trimtab.search.space import Axis, Params, Space
+from trimtab.search.space import RANK, RATE, Axis, Params, Space
 from trimtab.search.study import Fan, Study, Wave
 
-RATE, RANK = "training.learning_rate", "adapter.r"
 FAN_RATES, FAN_STEPS = 9, 24
 FAN_REACH = 10.0
 """Times the plan's own rate, up and down: wider than what recipes disagree by (guess)."""

@@ -13,9 +13,9 @@ from trimtab.records import Plan
 from trimtab.records.units import memory_size
 from trimtab.report.progress import duration
 from trimtab.search.capacity import Capacity, capacity
-from trimtab.search.orders import AROUND, FAN_RATES, RANK, RATE, fan_steps, highest
+from trimtab.search.orders import AROUND, FAN_RATES, fan_steps, highest
 from trimtab.search.ranking import staying
-from trimtab.search.space import Space
+from trimtab.search.space import RANK, RATE, Space
 from trimtab.search.stops import steps_of_search, stops_of
 
 DRAWN = 16

@@ -17,6 +17,7 @@ Value = float | int | str | bool | None
 Params = dict[str, Value]
 """Key → value, of one trial."""
 
+RATE, RANK = "training.learning_rate", "adapter.r"
 RANGE = frozenset({"low", "high", "log", "step", "n", "when"})
 CHOICES = frozenset({"choices", "when"})
 NOT_VARIED = {
@@ -165,6 +166,14 @@ class Space:
         """Keys whose best value is the first or the last of those tried, and the values to add there."""
         found = {axis.key: axis.beyond(best[axis.key], tried[axis.key]) for axis in self.varied if axis.key in best}
         return {key: values for key, values in found.items() if values}
+
+
+def between(best: float, tried: Iterable[float]) -> tuple[float, ...]:
+    """Halfway, by factors, from the best to the next lower and the next higher of those tried."""
+    known = sorted({*tried, best})
+    at = known.index(best)
+    beside = known[max(0, at - 1) : at] + known[at + 1 : at + 2]
+    return tuple(float(f"{math.sqrt(best * value):.6g}") for value in beside)
 
 
 def takes_fractions(key: str) -> bool:

@@ -21,8 +21,20 @@ def steps_of_search(settings: SearchConfig, full_steps: int, warmup_steps: int) 
     """After which the last are compared.
 
     Raises:
-        ConfigError: more than the full run has.
+        ConfigError: more than the full run has, or a rung that never comes.
     """
+    steps = _steps(settings, full_steps, warmup_steps)
+    if settings.rungs != "auto" and (late := [step for step in settings.rungs if step >= steps]):
+        raise ConfigError(
+            [
+                f"search.rungs: {late[0]} is not before step {steps}, where the last are compared anyhow. Leave it "
+                "out, or give search.steps more."
+            ]
+        )
+    return steps
+
+
+def _steps(settings: SearchConfig, full_steps: int, warmup_steps: int) -> int:
     if settings.strategy == "exact":
         return STEPS if settings.steps == "auto" else settings.steps
     if settings.steps == "auto":
@@ -60,7 +72,7 @@ def rungs(
     before step 10: cut at 5, within the warmup, two of eight searches lost their best (docs/log.md). As many as it
     takes to come to one."""
     if asked is not None:
-        return sorted({step for step in asked if step < steps})
+        return sorted(set(asked))
     found, at, left = [], max(FIRST_RUNG, warmup_steps + 1), trials
     while left > 1 and at < steps:
         found.append(at)

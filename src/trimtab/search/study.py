@@ -1,7 +1,8 @@
 """A search from its first trial to its winner.
 
-all trials → the first rung: one in three stays, and where there is room the leader is tried again with another seed,
-and values beyond the edge of the grid where the best lies on it → the next rung … → one is left, or all steps done
+all trials → the first rung: one in three stays, the best of each learning rate first, and the leader is tried again
+from another seed → the next rung … → one is left, or all steps are done; where its learning rate lies on the edge of
+the grid, the next one there is tried too
 
 It decides and does not train: it asks for jobs and is told outcomes, by an engine or by whoever keeps a loop of their
 own.
@@ -11,20 +12,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from trimtab.config.search import SearchConfig
 from trimtab.errors import ConfigError
 from trimtab.search.job import Job, Outcome
-from trimtab.search.ranking import Place, RowLosses, ranked, seed_noise, staying, winner
-from trimtab.search.space import Params, Space, Value
+from trimtab.search.ranking import Place, RowLosses, ranked, seed_noise, spread, staying, winner
+from trimtab.search.space import RATE, Params, Space, Value, between
 from trimtab.search.stops import stops_of
 from trimtab.search.trials import Maker, Trial, company
 
 MOST_BEYOND = 1
-"""Values beyond the edge that are tried for a key; where the best lies there too, the next ones are told."""
+"""Learning rates beyond the edge that are tried; where the best lies there too, the next ones are told."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,17 @@ class Study:
             alive = self._compared([*alive, *came], stops[0], self._staying(so_far) if len(stops) > 1 else None)
         if not stops:
             return self._found(0, [])
-        more = yield from self._advance(self._more(stops[0], alive), stops[0])
-        alive, stay = [*alive, *more], self.expected
+        again = yield from self._advance(self._repeats(stops[0], alive), stops[0])
+        alive, stay = [*alive, *again], self.expected
         for step, following in itertools.zip_longest(stops, stops[1:]):
             compared, stay = alive, self._staying(stay)  # what was added makes no more of them
             alive = self._compared(alive, step, stay if following is not None else None)
             is_decided = len(alive) == 1 and self.settings.strategy == "prefix"
             if following is None or is_decided:
+                more = yield from self._advance(self._more_rates(step, compared), step)
+                if more:
+                    compared = [*compared, *more]
+                    self._compared([*alive, *more], step, 1 if is_decided else None)
                 return self._found(step, compared)
             alive = yield from self._advance(alive, following)
             if not alive:  # those who led are lost; whoever came furthest of the others leads
@@ -146,14 +151,12 @@ class Study:
         return staying(count, self.settings.reduction_factor)
 
     def _compared(self, alive: list[Trial], step: int, count: int | None) -> list[Trial]:
-        """The `count` that go on; None: all, at the last stop. Where one goes on, it is the cheapest of those that
-        tie."""
+        """The `count` that go on; None: all, at the last stop."""
         places = self._ranked(step, alive)
         if count is None:
             return alive
-        own = [place for place in places if self._is_own(place.trial)]
-        best = self._best(own)
-        kept = {best.name} if count == 1 and best is not None else {place.trial for place in own[:count]}
+        rates = {trial.name: trial.learning_rate for trial in self._in_order(step, alive)}
+        kept = spread(list(rates), rates, count)
         for trial in alive:
             if trial.name not in kept:
                 why = "another seed of a trial" if trial.repeats is not None else self._why(places, trial)
@@ -235,7 +238,13 @@ class Study:
         return ranked([known[trial.name] for trial in trials if trial.name in known], self._noise(step))
 
     def _noise(self, step: int) -> float:
-        """Between seeds, of trials that came as far as this."""
+        """Between seeds, of trials that came as far as this; where none was repeated so far, as at the rung before."""
+        for earlier in sorted((one for one in self.known if one <= step), reverse=True):
+            if not math.isnan(noise := self._noise_at(earlier)):
+                return noise
+        return math.nan
+
+    def _noise_at(self, step: int) -> float:
         at = self.known.get(step, {})
         groups: dict[int, list[float]] = {}
         for trial in self.trials.values():
@@ -245,27 +254,41 @@ class Study:
                 )
         return seed_noise(list(groups.values()))
 
-    def _more(self, step: int, alive: Sequence[Trial]) -> list[Trial]:
-        """For the places that became free."""
-        best = self._best(self._places(step, alive))
+    def _repeats(self, step: int, alive: Sequence[Trial]) -> list[Trial]:
+        """The leader from other seeds."""
+        best = self._best(step, alive)
+        repeats = range(1, self.settings.repeats + 1) if best is not None else ()
+        return [self._new(best.params, repeats=best.number, again=again) for again in repeats if best is not None]
+
+    def _more_rates(self, step: int, compared: Sequence[Trial]) -> list[Trial]:
+        """Where the best lies on the edge of the learning rates, the next one there; and, where asked for, those
+        between it and its neighbours. Not before the last rung: first steps favour high rates. A rank beyond the edge
+        is told, not tried: it has its price."""
+        best = self._best(step, compared) if self.settings.strategy == "prefix" else None
         if best is None:
             return []
-        repeats = range(1, self.settings.repeats + 1)
-        more = [self._new(best.params, repeats=best.number, again=again) for again in repeats]
-        if self.settings.strategy == "exact":
-            return more
-        for key, values in self._beyond(best).items():
-            more += [self._new({**best.params, key: value}) for value in values[:MOST_BEYOND]]
-        return more
+        values = self._beyond(step, best).get(RATE, ())[:MOST_BEYOND]
+        if self.settings.finer and RATE in best.params:
+            values = *values, *between(best.learning_rate, {trial.learning_rate for trial in self.trials.values()})
+        return [self._new({**best.params, RATE: value}) for value in values]
 
-    def _beyond(self, best: Trial) -> dict[str, tuple[Value, ...]]:
-        """Keys whose best value lies on the edge of what was tried → values beyond it that make a config."""
+    def _beyond(self, step: int, best: Trial) -> dict[str, tuple[Value, ...]]:
+        """Keys whose best value lies on the edge of what was tried → values beyond it that make a config. Not where a
+        trial with another value was as good when they met: nothing says that the best is beyond, then."""
+        tied = [self.trials[name] for at in self.known if at <= step for name in self._tied(at, best)]
         tried = {axis.key: {trial.params.get(axis.key) for trial in self.trials.values()} for axis in self.space.axes}
         found = {}
         for key, values in self.space.on_the_edge(best.params, tried).items():
+            if any(trial.params.get(key) != best.params[key] for trial in tied):
+                continue
             if possible := tuple(value for value in values if self._is_possible({**best.params, key: value})):
                 found[key] = possible
         return found
+
+    def _tied(self, step: int, trial: Trial) -> set[str]:
+        """Those that led together with this one."""
+        leading = {place.trial for place in self._places(step, list(self.trials.values())) if place.is_tied}
+        return leading if trial.name in leading else set()
 
     def _is_possible(self, params: Params) -> bool:
         try:
@@ -274,14 +297,21 @@ class Study:
             return False
         return True
 
-    def _best(self, places: Sequence[Place]) -> Trial | None:
-        own = [place for place in places if self._is_own(place.trial)]
-        name = winner(
-            own,
-            {place.trial: self.trials[place.trial].r for place in own},
-            {place.trial: self.trials[place.trial].learning_rate for place in own},
-        )
-        return None if name is None else self.trials[name]
+    def _in_order(self, step: int, trials: Sequence[Trial]) -> Iterator[Trial]:
+        """The best first, where some tie the cheapest of them; repeats left out."""
+        left = list(trials)
+        while (best := self._best(step, left)) is not None:
+            yield best
+            left.remove(best)
+
+    def _best(self, step: int, trials: Sequence[Trial]) -> Trial | None:
+        """Of those that are no repeats: a lucky seed is no better configuration."""
+        own = {trial.name: trial for trial in trials if self._is_own(trial.name)}
+        places = self._places(step, list(own.values()))
+        ranks = {name: trial.r for name, trial in own.items()}
+        rates = {name: trial.learning_rate for name, trial in own.items()}
+        name = winner(places, ranks, rates)
+        return None if name is None else own[name]
 
     def _is_own(self, name: str) -> bool:
         """Not the repeat of another."""
@@ -293,8 +323,8 @@ class Study:
 
     def _found(self, step: int, compared: Sequence[Trial]) -> Found:
         places = self._places(step, compared)
-        best = self._best(places)
+        best = self._best(step, compared)
         ties = [place.trial for place in places if place.is_tied and self._is_own(place.trial)]
-        beyond = self._beyond(best) if best is not None else {}
+        beyond = self._beyond(step, best) if best is not None else {}
         cost = sum(self.steps_done.values())
         return Found(best, step, places, self._noise(step), ties, beyond, cost)

@@ -65,9 +65,13 @@ class Maker:
     """Its schedule ends with them; else it is the beginning of the full run's."""
     _prepared: dict[tuple[object, ...], tuple[Any, PreparedData]] = field(default_factory=dict)
 
+    def share(self, config: RunConfig, tokenizer: Any, data: PreparedData) -> None:
+        """What was prepared before."""
+        self._prepared[_prepared_by(config)] = tokenizer, data
+
     def inputs(self, config: RunConfig) -> tuple[Any, PreparedData]:
         """(tokenizer, data)."""
-        key = (config.model.model_dump_json(), config.data.model_dump_json(), config.training.data_seed_or_seed)
+        key = _prepared_by(config)
         if key not in self._prepared:
             self._prepared[key] = prepare_inputs(config, self.notify)
         return self._prepared[key]
@@ -103,6 +107,10 @@ class Maker:
     def config_in_full(self, trial: Trial) -> RunConfig:
         """Of the trial as a run of its own, with as many steps as it would have."""
         return with_absolute_paths(load_config(self.path, [*self.given, *overrides(trial.params)]).config)
+
+
+def _prepared_by(config: RunConfig) -> tuple[object, ...]:
+    return config.model.model_dump_json(), config.data.model_dump_json(), config.training.data_seed_or_seed
 
 
 def _refuse_what_shares_nothing(params: Params, config: RunConfig, plan: Plan) -> None:

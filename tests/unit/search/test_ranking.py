@@ -90,4 +90,4 @@ def test_rungs_come_after_the_warmup_and_lead_to_one(steps: int, warmup: int, tr
 
 
 def test_rungs_that_were_asked_for() -> None:
-    assert rungs(steps=50, warmup_steps=0, trials=9, reduction_factor=3, asked=[33, 10, 60]) == [10, 33]
+    assert rungs(steps=50, warmup_steps=0, trials=9, reduction_factor=3, asked=[33, 10, 10]) == [10, 33]

@@ -124,11 +124,11 @@ def test_a_search_costs_a_seventh_of_its_grid_besides_the_winners_own_steps() ->
     assert found.adapter_steps - made.steps_done[found.best.name] <= 900 / 7
 
 
-def test_what_is_tried_beyond_an_edge_makes_no_more_of_those_who_stay() -> None:
+def test_a_rate_beyond_the_edge_is_tried_at_the_last_rung() -> None:
     formula = Formula(lambda params, step: bowl(params, step) + float(params[RATE] or 0))  # type: ignore[arg-type]
     raw = {RATE: [2e-4, 4e-4, 8e-4], RANK: [8, 16, 32]}
     found = (made := study(formula, raw)).run([made.space.grid()], formula)
-    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (3, 10), (3, 25)]
+    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (1, 10), (3, 25), (1, 25)]
     assert found.step == 25
 
 
@@ -159,6 +159,16 @@ def test_the_best_on_the_edge_is_looked_beyond() -> None:
     assert found.best.params[RATE] == pytest.approx(1.25e-3)
 
 
+def test_finer_rates_are_tried_where_asked_for() -> None:
+    """Best at 3e-4: 2e-4 leads, and between it and 5e-4 is better."""
+    formula = Formula(lambda params, step: 1 + abs(math.log(float(params[RATE] or 0) / 3e-4)))  # type: ignore[arg-type]
+    raw = {RATE: [1e-4, 2e-4, 5e-4]}
+    found = (made := study(formula, raw, finer=True)).run([made.space.grid()], formula)
+    assert found.best is not None
+    assert found.best.learning_rate == pytest.approx(math.sqrt(2e-4 * 5e-4), rel=1e-4)
+    assert 1.41421e-4 in [trial.learning_rate for trial in made.trials.values()]
+
+
 def test_values_beyond_are_told_of_what_was_tried() -> None:
     """1.25e-3 won, and lies on the edge now: 3.1e-3 is next. Had it lost, 5e-4 would lie on no edge."""
     raw = {RATE: [1e-4, 2e-4, 5e-4]}
@@ -170,12 +180,22 @@ def test_values_beyond_are_told_of_what_was_tried() -> None:
     assert not found.beyond
 
 
-def test_of_three_that_rows_do_not_tell_apart_the_cheapest_goes_on() -> None:
+def test_of_ranks_that_rows_do_not_tell_apart_the_cheapest_goes_on_and_none_is_beyond_an_edge() -> None:
     formula = Formula(lambda params, step: 1.0 if params[RATE] == 2e-4 else 2.0)
     found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
     assert found.best is not None
-    assert len(found.ties) > 1
-    assert found.best.params == {RATE: 2e-4, RANK: min(made.trials[name].r for name in found.ties)}
+    assert found.best.params == {RATE: 2e-4, RANK: 4}
+    assert len(made.trials) == 9
+    assert not found.beyond
+
+
+def test_the_best_of_each_rate_comes_to_the_second_rung() -> None:
+    """First steps favour high rates: the best rate leads only later."""
+    formula = Formula(lambda params, step: bowl(params, step) if step > 10 else 2 - 1e3 * float(params[RATE] or 0))  # type: ignore[arg-type]
+    found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
+    assert {trial.learning_rate for trial in formula.ran[-1].trials} == {1e-4, 2e-4, 5e-4}
+    assert found.best is not None
+    assert found.best.learning_rate == 2e-4
 
 
 def test_repeats_are_of_seeds_of_their_own() -> None:
@@ -193,10 +213,10 @@ def test_waves_of_one_have_the_rungs_of_all() -> None:
 
 
 def test_where_those_who_led_are_lost_the_best_of_the_others_is_found() -> None:
-    formula = Formula(lambda params, step: math.nan if step > 10 and params[RATE] == 2e-4 else bowl(params, step))
+    formula = Formula(lambda params, step: math.nan if step > 10 and params[RANK] == 8 else bowl(params, step))
     found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
     assert found.best is not None
-    assert found.best.params[RATE] == 1e-4
+    assert found.best.params == {RATE: 2e-4, RANK: 4}
     assert found.step == 10
 
 
