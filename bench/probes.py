@@ -1,10 +1,11 @@
 """What each probe costs in training steps, and what it reads on a healthy run and on broken ones.
 
-    PYTHONPATH=tests python bench/probes.py [--steps 40] [--budget 80] [--only WORD] [--probe NAME,…]
+    PYTHONPATH=tests python bench/probes.py [--steps 40] [--budget 80] [--only WORD] [--probe NAME,…] [--in-turn]
 
 Runs of the demo's base (2.4 million parameters) on its questions, LoRA of rank 16, effective batch size 16. A fault is
 there from the first step on; probes are made after `--steps` steps, with no good state but the start. Cost in steps is
-time ÷ the time of one of the run's own steps; beside it what the probe itself counted.
+time ÷ the time of one of the run's own steps; beside it what the probe itself counted. `--in-turn`: learning rates are
+tried one after the other, not together.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from support import demo_base
 from support.labs import SmallRun, small_run
 
 from trimtab.data.collate import Batch
+from trimtab.guard.lab import Lab
 from trimtab.guard.probe import CannotProbe
 from trimtab.guard.probes import PROBES
 from trimtab.train.feed import Feed
@@ -156,6 +158,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--probe", default="")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--in-turn", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     os.environ.setdefault("TRIMTAB_CACHE", tempfile.mkdtemp(prefix="trimtab-bench-"))
@@ -168,11 +171,13 @@ def main() -> None:
             random.seed(options.seed)
             run = run_of(fault, Path(folder), options.steps)
             print(heading(f"{fault.name}: {options.steps} steps"))
-            print(table(("probe", "cost", "counted", "readings"), list(rows_of(run, fault, probes, options.budget))))
+            lab = run.lab(snapshots=run.snapshots[:1], may_train_together=not options.in_turn)
+            print(
+                table(("probe", "cost", "counted", "readings"), list(rows_of(run, lab, fault, probes, options.budget)))
+            )
 
 
-def rows_of(run: SmallRun, fault: Fault, probes: list[Any], budget: float | None) -> Any:
-    lab = run.lab(snapshots=run.snapshots[:1])
+def rows_of(run: SmallRun, lab: Lab, fault: Fault, probes: list[Any], budget: float | None) -> Any:
     step = fault.suspicious(run) if fault.suspicious else run.state.global_step - 1
     suspect = dataclasses.replace(run.suspect(), step=step, rows=run.order.rows(step))
     started = time.perf_counter()

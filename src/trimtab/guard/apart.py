@@ -45,7 +45,7 @@ def keep(model: nn.Module, learner: Learner, scaler: torch.amp.GradScaler, state
         storage=[(p, p.data) for p in model.parameters() if not hasattr(p, "full_tensor")],
         buffers=[(b, b.detach().clone()) for b in model.buffers()],
         modes=[(module, module.training) for module in model.modules()],
-        hooks=[(hooks, frozenset(hooks)) for module in model.modules() for hooks in _hooks(module)],
+        hooks=[(hooks, frozenset(hooks)) for module in model.modules() for hooks in hooks_of(module)],
         groups=[_settings(group) for group in learner.optimizer.param_groups],
         random_state=_random_state(),
     )
@@ -81,7 +81,8 @@ def restore(kept: Kept, model: nn.Module, learner: Learner, scaler: torch.amp.Gr
     _set_random_state(kept.random_state)
 
 
-def _hooks(module: nn.Module) -> tuple[dict[int, Any], ...]:
+def hooks_of(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    """By kind."""
     kinds = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return cast(tuple[dict[int, Any], ...], kinds)
 

@@ -16,7 +16,8 @@ from torch import nn
 from trimtab.data.collate import Batch
 from trimtab.data.order import Rows
 from trimtab.data.store import TokenStore
-from trimtab.guard.states import BASE, FORWARD_SHARE, NOW, State, States, Where
+from trimtab.guard.states import BASE, FORWARD_SHARE, NOW, State, States, Where, is_lost
+from trimtab.guard.together import Trained, train_together, why_in_turn
 from trimtab.train.learner import Learner
 from trimtab.train.snapshot import Snapshot
 from trimtab.train.step import Stepper
@@ -25,8 +26,6 @@ __all__ = ["BASE", "FORWARD_SHARE", "NOW", "Gradients", "Lab", "State", "Tried",
 
 T = TypeVar("T")
 
-LOST_IN_A_ROW = 2
-"""Steps without a finite loss after which a trial is not gone on with. One may be a bad batch, or fp16's scaler."""
 RATES_LOOKED_AT = 1000
 """Of a schedule's steps: its highest rate is found between them to a thousandth."""
 
@@ -58,6 +57,9 @@ class Gradients:
 @dataclass
 class Lab(States):
     """What probes work with, made anew for each incident: what it measured once it does not measure again."""
+
+    may_train_together: bool = True
+    """Until memory has run out with several."""
 
     def gradients(
         self, batches: Sequence[Batch], *, step: int, target_tokens: int, stepper: Stepper | None = None
@@ -115,9 +117,53 @@ class Lab(States):
                 stepper=stepper,
                 rows_of=rows_of,
             )
-            asked = self.held_out_rows if held_out_rows is None else held_out_rows
-            held_out = [float("nan")] * len(asked) if lost else self.held_out(asked)
+            held_out = self._held_out_of(held_out_rows, lost=lost)
         return Tried(losses, norms, held_out if measure else [], lost)
+
+    def _held_out_of(self, rows: Rows | None, *, lost: bool) -> list[float]:
+        asked = self.held_out_rows if rows is None else rows
+        return [float("nan")] * len(asked) if lost else self.held_out(asked)
+
+    def try_rates(
+        self,
+        count: int,
+        rates: Sequence[Callable[[int], float]],
+        *,
+        since: Snapshot | None,
+        rows_of: Callable[[int], Rows] | None = None,
+        held_out_rows: Rows | None = None,
+    ) -> list[Tried]:
+        """What `try_steps` makes of each of these learning rates. They are trained together, in less time, where the
+        run and the memory allow it (guard/together.py), else in turn; what they are counted to cost is the same."""
+        with self.at(since):
+            first = self.state.global_step if since is None else since.step
+            trained = self._trained_together(count, rates, first, self._rows(rows_of))
+            if trained is not None:
+                return [self._tried(one, held_out_rows) for one in trained]
+        options: dict[str, Any] = {"since": since, "rows_of": rows_of, "held_out_rows": held_out_rows}
+        return [self.try_steps(count, learning_rate=rate, **options) for rate in rates]
+
+    def _trained_together(
+        self, count: int, rates: Sequence[Callable[[int], float]], first: int, rows_of: Callable[[int], Rows]
+    ) -> list[Trained] | None:
+        if not self.may_train_together or why_in_turn(self):
+            return None
+        try:
+            return train_together(self, count, rates, first=first, rows_of=rows_of)
+        except torch.OutOfMemoryError:
+            self.may_train_together = False
+        # Not in the handler: the error holds the frames, and these the activations.
+        if self.feed.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _tried(self, one: Trained, held_out_rows: Rows | None) -> Tried:
+        """By the run's own adapter, with what the copy learnt."""
+        with torch.no_grad():
+            for name, tensor in (one.weights or {}).items():
+                self.learner.parameters[name].copy_(tensor)
+        lost = one.weights is None
+        return Tried(one.losses, one.grad_norms, self._held_out_of(held_out_rows, lost=lost), lost)
 
     def train_here(
         self,
@@ -143,13 +189,11 @@ class Lab(States):
         learner.learning_rate_scale, learner.warms_up_again = 1.0, None
         trying = replace(made, learners=[learner])
         trying.model.train()
-        left_out = [*self.state.changes.left_out, *without]
+        rows_at = self._rows(rows_of, without)
         losses: list[float] = []
         norms: list[float] = []
-        lost_in_a_row = 0
         for done in range(first, first + count):
-            rows = (rows_of or self.order.rows)(done)
-            rows = rows[~np.isin(rows, left_out)] if left_out else rows
+            rows = rows_at(done)
             if not len(rows):
                 continue
             batches, targets = self.batches(rows)
@@ -157,10 +201,19 @@ class Lab(States):
             losses.append(loss)
             norms.append(norm)
             self.spent_steps += float(self.train.lengths[rows].sum()) / self.tokens_per_step
-            lost_in_a_row = 0 if np.isfinite(loss) else lost_in_a_row + 1
-            if lost_in_a_row >= LOST_IN_A_ROW:
+            if is_lost(losses):
                 return losses, norms, True
         return losses, norms, False
+
+    def _rows(self, rows_of: Callable[[int], Rows] | None, without: Collection[int] = ()) -> Callable[[int], Rows]:
+        """Updates done → rows, the run's own by default, without those that are left out."""
+        left_out = [*self.state.changes.left_out, *without]
+
+        def rows_at(done: int) -> Rows:
+            rows = (rows_of or self.order.rows)(done)
+            return rows[~np.isin(rows, left_out)] if left_out else rows
+
+        return rows_at
 
     # ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────────
 

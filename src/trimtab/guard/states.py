@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,6 +34,8 @@ CHANGE_THE_BASE = ("pissa", "olora", "corda")
 """Ways of PEFT to begin an adapter (`init_lora_weights`) that subtract it from the base."""
 FORWARD_SHARE = 1 / 3
 """Of a training step's time that its forward alone takes: the backward is twice the arithmetic."""
+LOST_IN_A_ROW = 2
+"""Steps without a finite loss after which a trial is not gone on with. One may be a bad batch, or fp16's scaler."""
 
 
 class State(enum.Enum):
@@ -285,3 +288,9 @@ def evenly(rows: Rows, most: int) -> Rows:
     if len(rows) <= most:
         return rows
     return np.asarray(rows[np.linspace(0, len(rows) - 1, max(0, most)).round().astype(int)], dtype=np.int64)
+
+
+def is_lost(losses: Sequence[float]) -> bool:
+    """Whether a trial with these losses so far is not gone on with."""
+    last = losses[-LOST_IN_A_ROW:]
+    return len(last) == LOST_IN_A_ROW and not any(map(math.isfinite, last))

@@ -1,7 +1,8 @@
 """K LoRA adapters on one frozen base, trained in one forward and backward (Ye et al., ASPEN, arXiv 2312.02515: rows of
 all adapters through one product with the base).
 
-Each begins as PEFT begins it, from its own seed, and is saved as PEFT saves it.
+Each begins as PEFT begins it, from its own seed, or as a copy of the adapter that a model has on it; and is saved as
+PEFT saves it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from trimtab.config import AdapterConfig
 from trimtab.errors import ModelError
 from trimtab.model.adapter import add_adapter
 from trimtab.model.bank_linear import BankLinear, Slots
-from trimtab.model.weights import ADAPTER_FILE, trained_parameters
+from trimtab.model.core import causal_lm
+from trimtab.model.weights import ADAPTER_FILE, has_adapter, trained_parameters
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class AdapterBank:
     order in which they came."""
 
     def __init__(self, base: nn.Module, members: Sequence[Member]) -> None:
-        """
+        """On a model with an adapter, whose config the members then have, that one stands aside, and each begins as its
+        copy.
+
         Raises:
             ModelError: PEFT refuses an adapter, or one cannot share the base; nothing is changed then.
         """
@@ -77,9 +81,12 @@ class AdapterBank:
         self.device = next(base.parameters()).device
         self.slots = Slots()
         self.layers: dict[str, BankLinear] = {}
+        self._aside: dict[str, nn.Module] = {}
+        """What stood where the layers are."""
         self._made: list[_Made] = []
-        for parameter in base.parameters():
-            parameter.requires_grad_(False)
+        if not has_adapter(base):
+            for parameter in base.parameters():
+                parameter.requires_grad_(False)
         try:
             self.join(members)
         except BaseException:
@@ -143,8 +150,9 @@ class AdapterBank:
         finally:
             self._take_place()
         if not self.layers:
-            layers = enumerate(modules)
-            self.layers = {m: BankLinear(self.base.get_submodule(m), self.slots, number) for number, m in layers}
+            self._aside = {module: causal_lm(self.base).get_submodule(module) for module in modules}
+            for number, (module, aside) in enumerate(self._aside.items()):
+                self.layers[module] = BankLinear(getattr(aside, "base_layer", aside), self.slots, number)
             self._take_place()
         return self._stand(list(range(len(self._made))), made)
 
@@ -173,13 +181,13 @@ class AdapterBank:
         return layer.a[group].detach()[at], layer.b[group].detach()[at]
 
     def remove(self) -> None:
-        """The base as it was."""
-        for module, layer in self.layers.items():
-            _set(self.base, module, layer.base)
+        """The base as it was, its own adapter in its place again."""
+        for module, aside in self._aside.items():
+            _set(causal_lm(self.base), module, aside)
 
     def _take_place(self) -> None:
         for module, layer in self.layers.items():
-            _set(self.base, module, layer)
+            _set(causal_lm(self.base), module, layer)
 
     def _place(self, k: int) -> tuple[int, int]:
         """(which run of ranks, where in it)."""
@@ -190,29 +198,35 @@ class AdapterBank:
 
 
 def _made(base: nn.Module, member: Member) -> _Made:
-    """PEFT's own adapter, taken off the base again."""
+    """The adapter that is on the base; else PEFT's own, taken off it again."""
     if reason := why_alone(member.adapter):
         raise ModelError(f"{member.trial}: cannot share a base: {reason}.")
-    from peft.tuners.lora import LoraLayer
-
+    if has_adapter(base):
+        return _read(base, member)
     adapted: Any = add_adapter(base, member.adapter, seed=member.seed)
     try:
-        saved_as = {id(p): name for name, p in trained_parameters(adapted).items()}
-        config = copy.deepcopy(adapted.peft_config["default"])
-        layers = {n: m for n, m in adapted.get_base_model().named_modules() if isinstance(m, LoraLayer)}
-        made = _Made(member, config, {}, {}, {})
-        for name, layer in layers.items():
-            if "default" not in layer.lora_A or layer.lora_variant.get("default") is not None:
-                raise ModelError(f"{member.trial}: cannot share a base: {name} is no plain linear layer.")
-            a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-            made.tensors[name] = a.detach().clone(), b.detach().clone()
-            made.scales[name] = float(layer.scaling["default"])
-            made.names[name] = saved_as[id(a)], saved_as[id(b)]
-        return made
+        return _read(adapted, member)
     finally:
         adapted.unload()
         if hasattr(base, "peft_config"):  # PEFT leaves it, and calls the next adapter a second one
             del base.peft_config
+
+
+def _read(adapted: Any, member: Member) -> _Made:
+    from peft.tuners.lora import LoraLayer
+
+    saved_as = {id(p): name for name, p in trained_parameters(adapted).items()}
+    config = copy.deepcopy(adapted.peft_config["default"])
+    layers = {n: m for n, m in causal_lm(adapted).named_modules() if isinstance(m, LoraLayer)}
+    made = _Made(member, config, {}, {}, {})
+    for name, layer in layers.items():
+        if "default" not in layer.lora_A or layer.lora_variant.get("default") is not None:
+            raise ModelError(f"{member.trial}: cannot share a base: {name} is no plain linear layer.")
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        made.tensors[name] = a.detach().clone(), b.detach().clone()
+        made.scales[name] = float(layer.scaling["default"])
+        made.names[name] = saved_as[id(a)], saved_as[id(b)]
+    return made
 
 
 def _set(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -89,5 +89,5 @@ def entrant_of(name: str, config: RunConfig, plan: Plan) -> Entrant:
             options=plan.lr_scheduler_kwargs.value,
         ),
         peak_learning_rate=float(plan.learning_rate.value),
-        order=order_of(config, plan),
+        rows_of=order_of(config, plan).rows,
     )

@@ -9,7 +9,7 @@ alone, whoever joins or leaves (law 5).
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from trimtab.data.collate import Batch, empty_batch
-from trimtab.data.order import Order, Rows
+from trimtab.data.order import Rows
 from trimtab.data.store import TokenStore
 from trimtab.model.adapter_bank import AdapterBank, Member
 from trimtab.model.cohort_loss import CohortLoss
@@ -41,7 +41,8 @@ class Entrant:
     settings: Settings
     schedule: Schedule
     peak_learning_rate: float
-    order: Order
+    rows_of: Callable[[int], Rows]
+    """Updates done → rows."""
 
     @property
     def name(self) -> str:
@@ -63,7 +64,7 @@ class Cohort:
         micro_batch_size: int,
         states: Mapping[str, MemberState] | None = None,
     ) -> None:
-        """`states`: those of trials that go on, by name."""
+        """`states`: those of trials that go on, by name. The base may have an adapter on it: see AdapterBank."""
         self.feed, self.train, self.precision = feed, train, precision
         self.micro_batch_size = micro_batch_size
         self._entrants = {entrant.name: entrant for entrant in entrants}
@@ -94,7 +95,7 @@ class Cohort:
         """A step of each. Its numbers are read at the next."""
         present = self.present
         steps = [self.progress[one.name].steps for one in present]
-        rows_K = [one.order.rows(step) for one, step in zip(present, steps, strict=True)]
+        rows_K = [one.rows_of(step) for one, step in zip(present, steps, strict=True)]
         counts_K = [int(self.train.target_counts[rows].sum()) for rows in rows_K]
         divisors_K = torch.tensor([float(max(1, count)) for count in counts_K], device=self.feed.device)
         factors_K = (self.optimizer.scales / divisors_K).to(torch.float32)

@@ -44,8 +44,8 @@ class LearningRateSearch(Probe):
 
     Each trial trains from the good snapshot (else the start, else now) on the run's next rows, at a constant rate: the
     highest that the schedule has from there on (the peak before it is reached, else what decay has left), times the
-    factor. Without moments to start from, it rises over the first quarter. The search goes down from 1 by decades while
-    nothing helps, else towards the better side, then between them; trials that lose their loss end early.
+    factor. Without moments to start from, it rises over the first quarter. After 1, 10 and 0.1 the search goes down by
+    decades where nothing helps, else towards the better side, then between them; trials that lose their loss end early.
 
     - factors, changes, errors: factors tried, ascending; mean change of held-out losses in nats, and the standard error
       of the paired change; infinite where it was lost
@@ -59,7 +59,8 @@ class LearningRateSearch(Probe):
     - learning_rate: what factor 1 stands for
 
     Cost: about trials × steps × rows of a step ÷ effective batch size, and a held-out measurement for each trial.
-    Within a small budget steps have fewer rows.
+    Within a small budget steps have fewer rows. Adapters under AdamW in one process are trained two or three at a time,
+    which is counted alike and takes less time (docs/log.md).
 
     Source: "try ten times less, and ten times more", as a paired experiment; tloen/alpaca-lora#391 and haotian-liu/
     LLaVA#918 (too high).
@@ -78,18 +79,18 @@ class LearningRateSearch(Probe):
         rate = lab.highest_rate_ahead(first)
         after: dict[int, list[float]] = {}
 
-        def trial(at: int) -> float:
-            made = lab.try_steps(
+        def wave(places: Sequence[int]) -> list[float]:
+            made = lab.try_rates(
                 size.steps,
+                [_rate(rate * GRID[at], first, size.steps, since) for at in places],
                 since=since,
-                learning_rate=_rate(rate * GRID[at], first, size.steps, since),
                 rows_of=lambda done: lab.order.rows(done)[: size.rows],
                 held_out_rows=size.held_out,
             )
-            after[at] = lab.agreed(made.held_out)
-            return change(after[at], before)[0]
+            after.update(zip(places, lab.agreed([one.held_out for one in made]), strict=True))
+            return [change(after[at], before)[0] for at in places]
 
-        _search(trial, size.trials, lambda: _is_hopeless(after[ONE], before))
+        _search(wave, size.trials)
         tried = sorted(after)
         changes = [change(after[at], before) for at in tried]
         best = min(tried, key=lambda at: _rank(change(after[at], before)[0], at))
@@ -120,33 +121,29 @@ class LearningRateSearch(Probe):
         return values, sentence
 
 
-def _search(trial: Callable[[int], float], trials: int, is_hopeless: Callable[[], bool]) -> None:
-    """Downwards by decades while nothing helps: ruined states differ by chance, and a rate low enough does no harm.
-    Then by decades towards the better side, then the places between the best and its neighbours."""
-    seen = {ONE: trial(ONE)}
+def _search(wave: Callable[[Sequence[int]], list[float]], trials: int) -> None:
+    """First the run's own rate, ten times and a tenth. Where none of them helps, downwards by decades: ruined states
+    differ by chance, and a rate low enough does no harm. Else by decades towards the better side. Then the places
+    between the best and its neighbours. What is asked whatever the other comes to is asked at once."""
+    seen: dict[int, float] = {}
 
-    def look(at: int) -> None:
-        if 0 <= at < len(GRID) and at not in seen and len(seen) < trials:
-            seen[at] = trial(at)
+    def look(*places: int) -> None:
+        asked = [at for at in places if 0 <= at < len(GRID) and at not in seen][: trials - len(seen)]
+        if asked:
+            seen.update(zip(asked, wave(asked), strict=True))
 
-    def best() -> int:
-        return min(seen, key=lambda at: _rank(seen[at], at))
-
-    if is_hopeless():
-        while len(seen) < trials and min(seen) >= 2 and not any(value < 0 for value in seen.values()):
-            look(min(seen) - 2)
-    else:
-        look(ONE + 2)
-        if best() != ONE + 2:
-            look(ONE - 2)
+    look(ONE, ONE + 2, ONE - 2)
+    if not any(value < 0 for value in seen.values()):
+        look(*range(ONE - 4, -1, -2))
     while len(seen) < trials:
-        at, before = best(), len(seen)
-        if (at - ONE) % 2 == 0 and at != ONE:
-            look(at - 2 if at < ONE else at + 2)
-        if best() == at:
+        at, before = min(seen, key=lambda at: _rank(seen[at], at)), len(seen)
+        further = at - 2 if at < ONE else at + 2
+        is_edge = at != ONE and (at - ONE) % 2 == 0 and further not in seen
+        if is_edge and 0 <= further < len(GRID):
+            look(further)
+        else:
             # Upwards first below 1, downwards first above: towards what was asked for.
-            look(at + 1 if at < ONE else at - 1)
-            look(at - 1 if at < ONE else at + 1)
+            look(*((at + 1, at - 1) if at < ONE else (at - 1, at + 1)))
         if len(seen) == before:
             break
 
@@ -175,11 +172,6 @@ def _size(lab: Lab, budget_steps: float) -> _Size:
     steps, trials = SIZES[-1]
     least = measuring * (trials + 1) + steps * trials * min(FEWEST_ROWS, effective) / effective
     raise CannotProbe(f"{budget_steps:.1f} steps are too few; the smallest search takes {least:.1f}")
-
-
-def _is_hopeless(after: list[float], before: list[float]) -> bool:
-    """The run's own rate makes it worse, so a higher one is not tried."""
-    return not change(after, before)[0] < 0
 
 
 def _vertex(factors: Sequence[float], changes: Sequence[float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,38 +149,62 @@ def test_a_search_without_the_means_says_so(tiny) -> None:  # type: ignore[no-un
         LearningRateSearch().run(run.lab(), run.suspect(), 1.0)
 
 
+class Waves:
+    """Answers a search by a function of the place."""
+
+    def __init__(self, change: Callable[[int], float]) -> None:
+        self.change, self.asked = change, []  # type: ignore[var-annotated]
+
+    def __call__(self, places: Sequence[int]) -> list[float]:
+        self.asked.append(list(places))
+        return [self.change(at) for at in places]
+
+    @property
+    def looked(self) -> list[int]:
+        return [at for places in self.asked for at in places]
+
+
 @pytest.mark.parametrize("at", range(len(GRID)))
 def test_the_search_climbs_to_any_best_rate(at: int) -> None:
-    looked: list[int] = []
+    waves = Waves(lambda place: abs(place - at) - 20.0)
+    _search(waves, 9)
+    assert at in waves.looked
+    assert len(waves.looked) == len(set(waves.looked)) <= 9
 
-    def trial(place: int) -> float:
-        looked.append(place)
-        return abs(place - at) - 20.0
 
-    _search(trial, 9, lambda: False)
-    assert at in looked
-    assert len(looked) == len(set(looked)) <= 9
+@pytest.mark.parametrize(("lowest", "at"), [(0.6, 1), (13.4, 13)])
+def test_beside_the_grids_ends_it_looks_between_too(lowest: float, at: int) -> None:
+    """The nearest decade is the grid's last; a place before it is better."""
+    waves = Waves(lambda place: abs(place - lowest) - 20.0 if place != at else -30.0)
+    _search(waves, 9)
+    assert at in waves.looked
+
+
+@given(st.integers(3, 12), st.lists(st.floats(-5.0, 5.0) | st.just(math.inf), min_size=len(GRID), max_size=len(GRID)))
+def test_no_search_tries_more_than_it_may(trials: int, changes: list[float]) -> None:
+    waves = Waves(lambda place: changes[place])
+    _search(waves, trials)
+    assert len(waves.looked) == len(set(waves.looked)) <= trials
+    assert waves.asked[0] == [ONE, ONE + 2, ONE - 2]
+    assert all(waves.asked)
+
+
+def test_what_does_not_wait_for_an_answer_is_asked_at_once() -> None:
+    waves = Waves(lambda place: abs(place - ONE) - 20.0)
+    _search(waves, 8)
+    assert [len(places) for places in waves.asked] == [3, 2]
 
 
 def test_the_search_goes_down_where_everything_is_lost() -> None:
-    looked: list[int] = []
-
-    def trial(place: int) -> float:
-        """Ruined by chance more or less, down to a hundredth; there it helps."""
-        looked.append(place)
-        return {0: -0.1, 1: -0.2, 2: -0.5, 3: -0.9}.get(place, 3.0 + 0.1 * (ONE - place))
-
-    _search(trial, 7, lambda: True)
-    assert 3 in looked
-    assert max(looked) == ONE
-    looked.clear()
-
-    def lost(place: int) -> float:
-        looked.append(place)
-        return math.inf
-
-    _search(lost, 5, lambda: True)
-    assert min(GRID[place] for place in looked) <= 0.01
+    # Ruined by chance more or less, down to a hundredth; there it helps.
+    helps = {0: -0.1, 1: -0.2, 2: -0.5, 3: -0.9}
+    waves = Waves(lambda place: helps.get(place, 3.0 + 0.1 * (ONE - place)))
+    _search(waves, 7)
+    assert 3 in waves.looked
+    assert max(waves.looked) == ONE + 2
+    waves = Waves(lambda place: math.inf)
+    _search(waves, 5)
+    assert min(GRID[place] for place in waves.looked) == 0.001
 
 
 @given(best=st.floats(-4.0, 2.0), width=st.floats(0.1, 3.0))
