@@ -219,7 +219,13 @@ def _read(adapted: Any, member: Member) -> _Made:
     config = copy.deepcopy(adapted.peft_config["default"])
     layers = {n: m for n, m in causal_lm(adapted).named_modules() if isinstance(m, LoraLayer)}
     made = _Made(member, config, {}, {}, {})
+    head = causal_lm(adapted).get_output_embeddings()
     for name, layer in layers.items():
+        if layer is head:
+            raise ModelError(
+                f"{member.trial}: cannot share a base: {name} is the head, whose logits and loss are made for one "
+                f"adapter at a time. Leave it out of adapter.target_modules, or set adapter.exclude_modules=[{name}]."
+            )
         if "default" not in layer.lora_A or layer.lora_variant.get("default") is not None:
             raise ModelError(f"{member.trial}: cannot share a base: {name} is no plain linear layer.")
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight

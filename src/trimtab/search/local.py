@@ -78,7 +78,7 @@ class Local:
 
     def _timed(self, shared: Shared, trial: Trial, count: int) -> float:
         """Seconds of a step of so many: the quicker of two, after one that warms up."""
-        entrants = [entrant_of(f"probe-{k}", trial.config, trial.plan) for k in range(count)]
+        entrants = [entrant_of(f"{trial.name} in a probe ({k})", trial.config, trial.plan) for k in range(count)]
         cohort = shared.cohort(entrants)
         took = []
         try:
