@@ -28,6 +28,7 @@ from trimtab.data.store import Example
 from trimtab.model.adapter_bank import AdapterBank, Member
 from trimtab.model.cohort_loss import CohortLoss
 from trimtab.model.fit import fit
+from trimtab.model.load import keep_training_path
 from trimtab.model.target_loss import TargetLoss
 from trimtab.train.stacked_adamw import Settings, StackedAdamW
 
@@ -57,6 +58,7 @@ def _quantise(model: nn.Module, compute: torch.dtype) -> None:
             layer.weight = bnb.nn.Params4bit(module.weight.data, requires_grad=False, quant_type="nf4")
             parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, layer.to("cpu"))
+    keep_training_path(model)  # or what `fit` tries in evaluation leaves layers that are not differentiated through
 
 
 def trials(count: int) -> list[tuple[int, float]]:
