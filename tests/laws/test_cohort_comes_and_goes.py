@@ -115,6 +115,9 @@ def test_held_out_losses_are_each_ones_own(made: Any) -> None:
             single.tick()
         assert single.held_out(store, rows)[name] == seen[name]
         assert seen[name] != base
+    together.micro_batch_size = 1  # rows one by one round otherwise, no more
+    one_by_one = together.held_out(store, rows)
+    assert all(one_by_one[name] == pytest.approx(seen[name], rel=1e-5) for name in together.names)
 
 
 def test_a_trial_goes_on_elsewhere(made: Any, tmp_path: Path) -> None:

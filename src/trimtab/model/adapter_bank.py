@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ class AdapterBank:
         assert members, "somebody joins"
         self.remove()
         try:
-            made = [_made(self.base, member) for member in members]
+            made = _all_made(self.base, members)
             modules = list(self.layers) or list(made[0].tensors)
             if any(list(one.tensors) != modules for one in made):
                 raise ModelError("adapter.target_modules: the adapters of a cohort must be on the same layers.")
@@ -195,6 +195,16 @@ class AdapterBank:
             if first <= k < end:
                 return group, k - first
         raise IndexError(k)
+
+
+def _all_made(base: nn.Module, members: Sequence[Member]) -> list[_Made]:
+    """Equal adapters from equal seeds begin alike, and are made once."""
+    known: dict[tuple[str, int], _Made] = {}
+    for member in members:
+        key = member.adapter.model_dump_json(), member.seed
+        if key not in known:
+            known[key] = _made(base, member)
+    return [replace(known[m.adapter.model_dump_json(), m.seed], member=m) for m in members]
 
 
 def _made(base: nn.Module, member: Member) -> _Made:

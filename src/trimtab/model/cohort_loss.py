@@ -31,22 +31,42 @@ class CohortLoss(nn.Module):
     def forward(self, batch: Batch | Sequence[Batch]) -> torch.Tensor:
         """The summed cross-entropy of each adapter's targets in nats, [K]. One batch is everybody's; several are one
         for each, in the members' order, laid end to end: that takes a layout that is cut at the examples' borders."""
-        core, slots = causal_lm(self.model), self.bank.slots
-        count = slots.count
-        batches = [batch] * count if isinstance(batch, Batch) else list(batch)
-        assert len(batches) == count, "a batch for each adapter"
+        slots = self.bank.slots
+        batches = [batch] * slots.count if isinstance(batch, Batch) else list(batch)
+        assert len(batches) == slots.count, "a batch for each adapter"
         slots.tokens = [one.input_ids_BT.numel() for one in batches]
-        together = _repeated(batch, count) if isinstance(batch, Batch) else _end_to_end(batches)
-        hidden = hidden_states(core, together).flatten(0, 1)
-        rows_per_chunk = max(1, CHUNK_LOGITS // core.config.get_text_config().vocab_size)
+        together = _repeated(batch, slots.count) if isinstance(batch, Batch) else _end_to_end(batches)
+        hidden = hidden_states(causal_lm(self.model), together).flatten(0, 1)
         losses = []
         for rows, one in zip(hidden.split(slots.tokens), batches, strict=True):
             positions, ids = one.target_positions_N, one.target_ids_N
             if not one.target_tokens:
                 positions = ids = one.input_ids_BT.new_zeros(1)
-            loss = summed_loss(rows[positions], ids, self.head, (), rows_per_chunk=rows_per_chunk)
+            loss = self._summed(rows[positions], ids)
             losses.append(loss if one.target_tokens else loss * 0.0)
         return torch.stack(losses)
+
+    def of_examples(self, batch: Batch, target_counts: Sequence[int]) -> torch.Tensor:
+        """Of each example of the batch, in order, the summed loss of each adapter, [examples, K]; with the adapters off
+        the base's, [examples, 1]. `target_counts`: of each example."""
+        slots = self.bank.slots
+        count = 1 if slots.is_off else slots.count
+        slots.tokens = [batch.input_ids_BT.numel()] * count
+        hidden = hidden_states(causal_lm(self.model), _repeated(batch, count)).flatten(0, 1)
+        counts = list(target_counts)
+        ids = batch.target_ids_N.split(counts)
+        sums = []
+        for rows in hidden.split(slots.tokens):
+            examples = zip(rows[batch.target_positions_N].split(counts), ids, strict=True)
+            sums.append(torch.stack([self._summed(*one) for one in examples]))
+        return torch.stack(sums, dim=1)
+
+    def _summed(self, hidden_ND: torch.Tensor, target_ids_N: torch.Tensor) -> torch.Tensor:
+        if not len(target_ids_N):
+            return hidden_ND.new_zeros((), dtype=torch.float32)
+        vocabulary: int = causal_lm(self.model).config.get_text_config().vocab_size
+        rows_per_chunk = max(1, CHUNK_LOGITS // vocabulary)
+        return summed_loss(hidden_ND, target_ids_N, self.head, (), rows_per_chunk=rows_per_chunk)
 
 
 def _repeated(batch: Batch, count: int) -> Batch:

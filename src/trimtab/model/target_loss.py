@@ -96,6 +96,7 @@ class _SummedLoss(torch.autograd.Function):
                 # cross_entropy's own backward takes two more tensors of this size, and an eighth of the time.
                 into_logits = log_p.exp_().scatter_(1, ids[:, None], log_p_target.expm1_())
                 made = torch.autograd.grad(logits, [chunk, *trained] if into_hidden else trained, into_logits)
+                del into_logits  # else it lives into the next chunk
                 if into_hidden:
                     made_for_hidden.append(made[0])
                     made = made[1:]

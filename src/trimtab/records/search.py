@@ -92,6 +92,8 @@ class Leaderboard(BaseModel):
     """None where every trial was lost, or none is measured."""
     best_params: dict[str, Any] = {}
     ties: tuple[str, ...] = ()
+    is_early: bool = False
+    """Decided before trials had done all their steps: the lowest loss is the best, whatever ties with it."""
     places: tuple[PlaceRecord, ...] = ()
     lost: tuple[str, ...] = ()
     seed_noise: Measured = float("nan")

@@ -37,10 +37,10 @@ def conclusion(board: Leaderboard) -> list[str]:
     if not math.isnan(board.seed_noise):
         lines.append(f"another seed moves a loss by {board.seed_noise:.2g} nats (standard deviation)")
     if board.is_over and len(board.ties) > 1:
-        lines.append(
-            f"{', '.join(board.ties)} are ties: chance explains their differences; the smallest rank of them is taken, "
-            "then the lowest rate"
+        taken = (
+            "the lowest loss, as it is early" if board.is_early else "the smallest rank of them, then the lowest rate"
         )
+        lines.append(f"{', '.join(board.ties)} are ties: chance explains their differences; what is taken is {taken}")
     for key, values in board.beyond.items():
         added = ", ".join(value(one) for one in values)
         lines.append(f"the best {short(key)} lies on the edge of what was tried: add {added}")

@@ -134,6 +134,7 @@ class Ledger:
             best=best.name if best is not None else (standing[0].trial if standing and found is None else None),
             best_params=best.params if best is not None else {},
             ties=tuple(found.ties) if found is not None else (),
+            is_early=found is not None and found.is_early,
             places=tuple(standing),
             lost=tuple(name for name, record in self.records.items() if record.state is TrialState.LOST),
             seed_noise=self.seed_noise,

@@ -99,22 +99,6 @@ def staying(count: int, reduction_factor: int) -> int:
     return math.ceil(count / reduction_factor)
 
 
-def spread(names: Sequence[str], learning_rate: Mapping[str, float], count: int) -> list[str]:
-    """Of these, best first, the `count` that go on from a rung: of each learning rate no more than its share, while
-    there are others. First steps favour high rates, whatever the whole run says of them (Wu et al., Understanding
-    Short-Horizon Bias in Stochastic Meta-Optimization, arXiv 1803.02021), and the order of ranks is nearly the same at
-    every rate, so that rates are told apart at the later rung, and ranks at the first (docs/log.md, 22 November
-    2026)."""
-    share = math.ceil(count / max(1, len({learning_rate[name] for name in names})))
-    taken: dict[float, int] = {}
-    within: list[str] = []
-    above: list[str] = []
-    for name in names:
-        taken[learning_rate[name]] = taken.get(learning_rate[name], 0) + 1
-        (within if taken[learning_rate[name]] <= share else above).append(name)
-    return [*within, *above][:count]
-
-
 def winner(places: Sequence[Place], rank: Mapping[str, int], learning_rate: Mapping[str, float]) -> str | None:
     """Of those that chance does not tell from the best: the one with the smallest LoRA rank, then the lowest learning
     rate, then the best. None where all are lost."""

@@ -1,8 +1,7 @@
 """A search from its first trial to its winner.
 
-all trials → the first rung: one in three stays, the best of each learning rate first, and the leader is tried again
-from another seed → the next rung … → one is left, or all steps are done; where its learning rate lies on the edge of
-the grid, the next one there is tried too
+all trials → the first rung: one in three stays, and the leader is tried again from another seed → the next rung … →
+one is left, or all steps are done; where its learning rate lies on the edge of the grid, the next one there is tried
 
 It decides and does not train: it asks for jobs and is told outcomes, by an engine or by whoever keeps a loop of their
 own.
@@ -12,14 +11,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from trimtab.config.search import SearchConfig
 from trimtab.errors import ConfigError
 from trimtab.search.job import Job, Outcome
-from trimtab.search.ranking import Place, RowLosses, ranked, seed_noise, spread, staying, winner
+from trimtab.search.ranking import Place, RowLosses, ranked, seed_noise, staying, winner
 from trimtab.search.space import RATE, Params, Space, Value, between
 from trimtab.search.stops import stops_of
 from trimtab.search.trials import Maker, Trial, company
@@ -74,6 +73,8 @@ class Found:
     """Standard deviation of a loss from seed to seed at that step; NaN where nothing was repeated there."""
     ties: list[str]
     """Those that chance does not tell from the best."""
+    is_early: bool
+    """Decided before trials had done all their steps."""
     beyond: dict[str, tuple[Value, ...]]
     """Keys whose best value lies on the edge, and what to try there."""
     adapter_steps: int
@@ -155,8 +156,7 @@ class Study:
         places = self._ranked(step, alive)
         if count is None:
             return alive
-        rates = {trial.name: trial.learning_rate for trial in self._in_order(step, alive)}
-        kept = spread(list(rates), rates, count)
+        kept = [place.trial for place in places if self._is_own(place.trial)][:count]
         for trial in alive:
             if trial.name not in kept:
                 why = "another seed of a trial" if trial.repeats is not None else self._why(places, trial)
@@ -297,21 +297,23 @@ class Study:
             return False
         return True
 
-    def _in_order(self, step: int, trials: Sequence[Trial]) -> Iterator[Trial]:
-        """The best first, where some tie the cheapest of them; repeats left out."""
-        left = list(trials)
-        while (best := self._best(step, left)) is not None:
-            yield best
-            left.remove(best)
-
     def _best(self, step: int, trials: Sequence[Trial]) -> Trial | None:
-        """Of those that are no repeats: a lucky seed is no better configuration."""
+        """Of those that are no repeats: a lucky seed is no better configuration. Before all steps are done the lowest
+        loss, tie or not: a smaller rank that ties at step 25 is behind at the end (docs/log.md, 22 November 2026)."""
         own = {trial.name: trial for trial in trials if self._is_own(trial.name)}
         places = self._places(step, list(own.values()))
+        if self._is_early(step):
+            return own[places[0].trial] if places else None
         ranks = {name: trial.r for name, trial in own.items()}
         rates = {name: trial.learning_rate for name, trial in own.items()}
         name = winner(places, ranks, rates)
         return None if name is None else own[name]
+
+    def _is_early(self, step: int) -> bool:
+        """Trials have not done all their steps."""
+        steps = self.settings.steps
+        assert steps != "auto", "it was decided before"
+        return step < steps
 
     def _is_own(self, name: str) -> bool:
         """Not the repeat of another."""
@@ -327,4 +329,4 @@ class Study:
         ties = [place.trial for place in places if place.is_tied and self._is_own(place.trial)]
         beyond = self._beyond(step, best) if best is not None else {}
         cost = sum(self.steps_done.values())
-        return Found(best, step, places, self._noise(step), ties, beyond, cost)
+        return Found(best, step, places, self._noise(step), ties, self._is_early(step), beyond, cost)

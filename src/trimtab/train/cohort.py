@@ -191,10 +191,12 @@ class Cohort:
         return [list(batches) for batches in zip_longest(*of_each, fillvalue=nothing)]
 
     def _sums(self, store: TokenStore, rows: Rows) -> torch.Tensor:
-        """[N, K] in float64, on the host."""
-        sums = []
+        """[N, K] in float64, on the host. As many rows at once as in training: memory was found to hold those."""
+        sums: list[torch.Tensor] = []
         with evaluating(self.loss), torch.no_grad():
-            for batch in self.feed.each(store, rows):
+            for first in range(0, len(rows), self.micro_batch_size):
+                some = rows[first : first + self.micro_batch_size]
+                (batch,) = self.feed.of_rows(store, some, self.micro_batch_size)
                 with self.precision.autocast():
-                    sums.append(self.loss(batch))
-        return torch.stack(sums).cpu().double()
+                    sums.append(self.loss.of_examples(batch, store.target_counts[some].tolist()))
+        return torch.cat(sums).cpu().double()

@@ -43,14 +43,20 @@ def log(folder: Path, until: int | None = None) -> list[tuple[Any, ...]]:
     ]
 
 
+@pytest.fixture(scope="module")
+def clean_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where most faults find the same clean twin."""
+    return tmp_path_factory.mktemp("clean")
+
+
 @pytest.mark.parametrize("injector", sabotages(), ids=lambda one: one.name)
 def test_a_sabotaged_run_is_its_clean_twin_until_the_onset(
-    injector: Any, tiny_site: Callable[[], Any], tmp_path: Path
+    injector: Any, tiny_site: Callable[[], Any], tmp_path: Path, clean_runs: Path
 ) -> None:
     from bench.faults import judge
 
     fault = made(injector)
-    clean = run(tiny_site, fault, tmp_path / "clean", with_fault=False)
+    clean = run(tiny_site, fault, clean_runs, with_fault=False)
     faulty = run(tiny_site, fault, tmp_path / "faulty", with_fault=True)
     about = json.loads((faulty / "run.json").read_text())
     assert about["exit"] != 70, about["error"]

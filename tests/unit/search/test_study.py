@@ -180,22 +180,22 @@ def test_values_beyond_are_told_of_what_was_tried() -> None:
     assert not found.beyond
 
 
-def test_of_ranks_that_rows_do_not_tell_apart_the_cheapest_goes_on_and_none_is_beyond_an_edge() -> None:
-    formula = Formula(lambda params, step: 1.0 if params[RATE] == 2e-4 else 2.0)
-    found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
+@pytest.mark.parametrize(("steps", "rank"), [(100, 8), (10, 4)], ids=["early", "when all steps are done"])
+def test_of_ranks_that_rows_do_not_tell_apart_the_cheapest_is_best_at_the_end_and_none_is_beyond(
+    steps: int, rank: int
+) -> None:
+    """Until then the lowest loss."""
+
+    def loss(params: Params, step: int) -> float:
+        return (1.0 if params[RATE] == 2e-4 else 2.0) - (6e-4 if params[RANK] == 8 else 0.0)
+
+    formula = Formula(loss)
+    found = (made := study(formula, repeats=0, steps=steps)).run([made.space.grid()], formula)
     assert found.best is not None
-    assert found.best.params == {RATE: 2e-4, RANK: 4}
+    assert found.best.params == {RATE: 2e-4, RANK: rank}
+    assert found.is_early == (steps == 100)
     assert len(made.trials) == 9
     assert not found.beyond
-
-
-def test_the_best_of_each_rate_comes_to_the_second_rung() -> None:
-    """First steps favour high rates: the best rate leads only later."""
-    formula = Formula(lambda params, step: bowl(params, step) if step > 10 else 2 - 1e3 * float(params[RATE] or 0))  # type: ignore[arg-type]
-    found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
-    assert {trial.learning_rate for trial in formula.ran[-1].trials} == {1e-4, 2e-4, 5e-4}
-    assert found.best is not None
-    assert found.best.learning_rate == 2e-4
 
 
 def test_repeats_are_of_seeds_of_their_own() -> None:
@@ -213,10 +213,10 @@ def test_waves_of_one_have_the_rungs_of_all() -> None:
 
 
 def test_where_those_who_led_are_lost_the_best_of_the_others_is_found() -> None:
-    formula = Formula(lambda params, step: math.nan if step > 10 and params[RANK] == 8 else bowl(params, step))
+    formula = Formula(lambda params, step: math.nan if step > 10 and params[RATE] == 2e-4 else bowl(params, step))
     found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
     assert found.best is not None
-    assert found.best.params == {RATE: 2e-4, RANK: 4}
+    assert found.best.params[RATE] == 1e-4
     assert found.step == 10
 
 
