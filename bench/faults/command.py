@@ -24,7 +24,7 @@ MODES = ("off", "watch", "repair")
 SMALL = (("stale-optimizer", "plain"),)
 """One that is silent, and a healthy shape: under a minute on an idle machine."""
 SMALL_SHAPES = ("batch 2",)
-SMALL_STEPS = 30
+SMALL_STEPS = 20
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ def estimator(world: TinyWorld, *, adapter: bool, precision: str = "bf16", proce
     return Estimator(config, device, settled, sizes, sizes, choosing=speed, timing=speed)
 
 
-@pytest.mark.parametrize("adapter", [True, False], ids=["lora", "full"])
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("adapter", "checkpointing"), [(True, False), (False, True)], ids=["lora", "full, checkpointing"]
+)
 def test_a_comparison_is_close_to_the_cuts_own_rehearsal(adapter: bool, checkpointing: bool, world: TinyWorld) -> None:
     from trimtab.plan.choice import Cut
 
