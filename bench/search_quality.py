@@ -40,9 +40,9 @@ LOOKS = [10, 15, 20, 25, 30, 50]
 """Steps after which a search may compare."""
 POLICIES: dict[str, dict[str, Any]] = {
     "default": {},
-    "rungs 10, 20": {"rungs": [10, 20]},
+    "rungs 10, 25": {"rungs": [10, 25]},
     "rungs 15, 30": {"rungs": [15, 30]},
-    "rungs 10, 25, 50": {"rungs": [10, 25, 50]},
+    "rungs 10, 20, 30": {"rungs": [10, 20, 30]},
 }
 
 

@@ -42,7 +42,7 @@ class SearchConfig(Section):
     rungs: list[Count] | Auto = Field(
         default="auto",
         description="Steps at which losers leave; auto begins after the warmup and step 10, and then comes every "
-        "2.5 times as many steps.",
+        "twice as many steps.",
         examples=[[10, 33]],
     )
     repeats: Annotated[int, Field(ge=0)] = Field(

@@ -12,9 +12,10 @@ STEPS, WARMUPS = 100, 3
 """What a first look at a configuration takes, as people do it by hand; or, where that is more, so many warmups: the
 second comparison comes then."""
 FIRST_RUNG = 10
-GROWTH = 2.5
-"""From a rung to the next. With 9 → 3 at 10 → 1 at 25, and the repeat of the leader, a search costs 120 adapter-steps
-besides the winner's own: 1/7.5 of nine cells with 100 steps each. Growth by 3 came to 130."""
+GROWTH = 2
+"""From a rung to the next. With 9 → 3 at 10 → 1 at 20, and the repeat of the leader, a search costs 110 adapter-steps
+besides the winner's own: 1/8.2 of nine cells with 100 steps each; 130 where a rate beyond the edge is tried. A last
+rung at 25 or 30 found no better ones (docs/log.md, 22 November 2026)."""
 
 
 def steps_of_search(settings: SearchConfig, full_steps: int, warmup_steps: int) -> int:
@@ -77,5 +78,5 @@ def rungs(
     while left > 1 and at < steps:
         found.append(at)
         left = math.ceil(left / reduction_factor)
-        at = math.ceil(at * GROWTH)
+        at *= GROWTH
     return found

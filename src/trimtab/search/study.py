@@ -299,7 +299,7 @@ class Study:
 
     def _best(self, step: int, trials: Sequence[Trial]) -> Trial | None:
         """Of those that are no repeats: a lucky seed is no better configuration. Before all steps are done the lowest
-        loss, tie or not: a smaller rank that ties at step 25 is behind at the end (docs/log.md, 22 November 2026)."""
+        loss, tie or not: a smaller rank that ties at step 20 is behind at the end (docs/log.md, 22 November 2026)."""
         own = {trial.name: trial for trial in trials if self._is_own(trial.name)}
         places = self._places(step, list(own.values()))
         if self._is_early(step):

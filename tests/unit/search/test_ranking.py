@@ -83,7 +83,7 @@ def test_one_in_so_many_stays(factor: int, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("steps", "warmup", "trials", "expected"),
-    [(100, 3, 9, [10, 25]), (100, 20, 9, [21, 53]), (100, 3, 10, [10, 25, 63]), (8, 0, 9, []), (100, 0, 1, [])],
+    [(100, 3, 9, [10, 20]), (100, 20, 9, [21, 42]), (100, 3, 10, [10, 20, 40]), (8, 0, 9, []), (100, 0, 1, [])],
 )
 def test_rungs_come_after_the_warmup_and_lead_to_one(steps: int, warmup: int, trials: int, expected: list[int]) -> None:
     assert rungs(steps=steps, warmup_steps=warmup, trials=trials, reduction_factor=3) == expected

@@ -111,9 +111,9 @@ def test_nine_become_three_become_one() -> None:
     found = (made := study(formula, repeats=0)).run([made.space.grid()], formula)
     assert found.best is not None
     assert found.best.params == {RATE: 2e-4, RANK: 8}
-    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (3, 25)]
-    assert found.adapter_steps == 9 * 10 + 3 * 15
-    assert found.step == 25
+    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (3, 20)]
+    assert found.adapter_steps == 9 * 10 + 3 * 10
+    assert found.step == 20
 
 
 def test_a_search_costs_a_seventh_of_its_grid_besides_the_winners_own_steps() -> None:
@@ -128,8 +128,8 @@ def test_a_rate_beyond_the_edge_is_tried_at_the_last_rung() -> None:
     formula = Formula(lambda params, step: bowl(params, step) + float(params[RATE] or 0))  # type: ignore[arg-type]
     raw = {RATE: [2e-4, 4e-4, 8e-4], RANK: [8, 16, 32]}
     found = (made := study(formula, raw)).run([made.space.grid()], formula)
-    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (1, 10), (3, 25), (1, 25)]
-    assert found.step == 25
+    assert [(len(job.trials), job.until) for job in formula.ran] == [(9, 10), (1, 10), (3, 20), (1, 20)]
+    assert found.step == 20
 
 
 def test_exact_is_every_cell_to_the_end() -> None:
@@ -207,7 +207,7 @@ def test_repeats_are_of_seeds_of_their_own() -> None:
 def test_waves_of_one_have_the_rungs_of_all() -> None:
     formula = Formula(bowl)
     found = (made := study(formula, repeats=0)).run([[one] for one in made.space.grid()], formula)
-    assert {job.until for job in formula.ran} == {10, 25}
+    assert {job.until for job in formula.ran} == {10, 20}
     assert found.best is not None
     assert found.best.params == {RATE: 2e-4, RANK: 8}
 
