@@ -43,11 +43,12 @@ def base_model(kind: str, hidden: int, layers: int, vocabulary: int) -> nn.Modul
     sizes = {"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_hidden_layers": layers}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, num_attention_heads=8, num_key_value_heads=8, **sizes))
     if "nf4" in kind:
-        _quantise(model, torch.bfloat16 if "bf16" in kind else torch.float32)
+        quantise(model, CPU, torch.bfloat16 if "bf16" in kind else torch.float32)
     return model.bfloat16() if "bf16" in kind else model
 
 
-def _quantise(model: nn.Module, compute: torch.dtype) -> None:
+def quantise(model: nn.Module, device: torch.device, compute: torch.dtype) -> None:
+    """Its linear layers to NF4, but for the head."""
     import bitsandbytes as bnb
 
     for name, module in list(model.named_modules()):
@@ -57,7 +58,7 @@ def _quantise(model: nn.Module, compute: torch.dtype) -> None:
             )
             layer.weight = bnb.nn.Params4bit(module.weight.data, requires_grad=False, quant_type="nf4")
             parent, _, last = name.rpartition(".")
-            setattr(model.get_submodule(parent), last, layer.to("cpu"))
+            setattr(model.get_submodule(parent), last, layer.to(device))
     keep_training_path(model)  # or what `fit` tries in evaluation leaves layers that are not differentiated through
 
 

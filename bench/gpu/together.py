@@ -55,6 +55,7 @@ def _base_rows(name: str, kind: str, device: str, tiny: bool) -> list[list[objec
 
 def _base(shape: dict[str, int], kind: str, device: Any) -> Any:
     import torch
+    from cohort import quantise
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -72,16 +73,7 @@ def _base(shape: dict[str, int], kind: str, device: Any) -> Any:
     finally:
         torch.set_default_dtype(torch.float32)
     if kind == "NF4":
-        import bitsandbytes as bnb
-
-        for path, module in list(model.named_modules()):
-            if isinstance(module, torch.nn.Linear) and path != "lm_head":
-                layer = bnb.nn.Linear4bit(
-                    module.in_features, module.out_features, bias=False, quant_type="nf4", compute_dtype=torch.bfloat16
-                )
-                layer.weight = bnb.nn.Params4bit(module.weight.data, requires_grad=False, quant_type="nf4")
-                parent, _, last = path.rpartition(".")
-                setattr(model.get_submodule(parent), last, layer.to(device))
+        quantise(model, device, torch.bfloat16)
     return model
 
 
