@@ -116,6 +116,8 @@ class Line:
     best: dict[str, Any]
     regret: float
     """Of the winner's full run over the best full run, relative, on rows that the search did not see."""
+    of_gain: float
+    """The same, of what training gains: the base's loss less that of the best."""
     is_tie: bool
     """Within two standard errors of the paired difference, seeds included, or the best itself."""
     extra_steps: int
@@ -267,11 +269,12 @@ def compare(case: tuple[Set, Setting, int, int, Path]) -> list[Line]:
             continue
         engine.together([found.best], steps)
         rows = engine.outcome(found.best, steps).measured
-        regret, is_tie = math.inf, False
+        regret, of_gain, is_tie = math.inf, math.inf, False
         if rows is not None:
             behind, error = difference(unseen(rows), finite[best.name])
             error = math.hypot(error, 0.0 if math.isnan(noise) else noise * math.sqrt(2))
             regret, is_tie = behind / finite[best.name].loss, behind <= 2 * error
+            of_gain = behind / (engine.outcome(best, steps).base_loss - finite[best.name].loss)
         lines.append(
             Line(
                 data.name,
@@ -281,6 +284,7 @@ def compare(case: tuple[Set, Setting, int, int, Path]) -> list[Line]:
                 found.best.params,
                 best.params,
                 regret,
+                of_gain,
                 is_tie,
                 found.adapter_steps - study.steps_done[found.best.name],
                 bool(begun.notes),
@@ -332,8 +336,9 @@ def write(data: Set, setting: Setting, seed: int, steps: int, folder: Path) -> P
 
 def table(lines: Sequence[Line]) -> str:
     rows = [
-        "| search | wins and ties | regret: mean, worst | seed to seed | extra adapter-steps: middle, most | of 900 |",
-        "| --- " * 6 + "|",
+        "| search | wins and ties | regret: mean, worst | of what training gains | seed to seed | extra adapter-steps: "
+        "middle, most | of 900 |",
+        "| --- " * 7 + "|",
     ]
     groups: list[tuple[str, Callable[[Line], bool]]] = [("", lambda line: line.setting != "constant")]
     groups += [(f", {one.name}", lambda line, one=one: line.setting == one.name) for one in SETTINGS]  # type: ignore[misc]
@@ -345,10 +350,11 @@ def table(lines: Sequence[Line]) -> str:
             good = sum(line.is_tie or line.regret <= 0 for line in some)
             extra = sorted(line.extra_steps for line in some)
             middle = extra[len(extra) // 2]
-            regrets = [line.regret for line in some]
+            regrets, of_gain = [line.regret for line in some], [line.of_gain for line in some]
             noise = sorted(line.seed_noise for line in some)[len(some) // 2]
             rows.append(
                 f"| {policy}{said} | {good}/{len(some)} | {sum(regrets) / len(some):.1%}, {max(regrets):.1%} | "
+                f"{sum(of_gain) / len(some):.1%}, {max(of_gain):.1%} | "
                 f"{noise:.1%} | {middle}, {extra[-1]} | 1/{900 / middle:.1f} |"
             )
     return "\n".join(rows)
