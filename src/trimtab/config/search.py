@@ -41,8 +41,8 @@ class SearchConfig(Section):
     )
     rungs: list[Count] | Auto = Field(
         default="auto",
-        description="Steps at which losers leave; auto begins after the warmup and step 10, and then comes every "
-        "twice as many steps.",
+        description="Steps at which losers leave; auto: the first after the warmup and not before step 10, each next "
+        "one at twice the step. Of no effect with strategy: exact.",
         examples=[[10, 33]],
     )
     repeats: Annotated[int, Field(ge=0)] = Field(
@@ -50,7 +50,8 @@ class SearchConfig(Section):
     )
     finer: bool = Field(
         default=False,
-        description="When the last are compared, also try the learning rates halfway from the best to its neighbours.",
+        description="When the last are compared, also try the learning rates halfway from the best to its neighbours, "
+        "by factors.",
     )
     rows: Count = Field(
         default=128,

@@ -21,7 +21,7 @@ from trimtab.model.device import describe, find_device
 from trimtab.model.load import weights_identity
 from trimtab.records import Plan, RunDir
 from trimtab.search.planned import count_of, widest
-from trimtab.search.space import Space
+from trimtab.search.space import RATE, Space
 from trimtab.search.space import overrides as as_overrides
 from trimtab.search.stops import FIRST_RUNG, steps_of_search
 from trimtab.search.trials import Maker
@@ -109,6 +109,9 @@ def opened(
     config, settings = loaded.config, loaded.config.search
     space = Space.parse(settings.space)
     expected = count_of(settings, space)  # said now if a grid has no end
+    if settings.finer and (settings.strategy == "exact" or RATE not in {axis.key for axis in space.varied}):
+        why = "with --exact there are no more trials" if settings.strategy == "exact" else f"{RATE} is not varied"
+        raise ConfigError([f"search.finer: {why}, so no rate is tried beside the best one. Leave it out."])
     _check_values(path, overrides, space, is_exact=settings.strategy == "exact")
     folder = Path(config.training.output_dir).absolute()
     check_output(RunDir(folder), resume=True)
@@ -221,7 +224,8 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def _notes(settings: SearchConfig, base: Plan) -> list[str]:
     notes = []
     warmup = base.warmup_steps.value
-    if settings.rungs != "auto" and (early := [step for step in settings.rungs if step <= max(warmup, FIRST_RUNG - 1)]):
+    rungs = [] if settings.rungs == "auto" or settings.strategy == "exact" else settings.rungs
+    if early := [step for step in rungs if step <= max(warmup, FIRST_RUNG - 1)]:
         notes.append(
             f"search.rungs: {min(early)} comes {'within the warmup' if min(early) <= warmup else 'very early'}: what "
             f"leads there says little of the end; the first rung by default is {max(FIRST_RUNG, warmup + 1)}."

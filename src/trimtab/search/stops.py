@@ -25,12 +25,12 @@ def steps_of_search(settings: SearchConfig, full_steps: int, warmup_steps: int) 
         ConfigError: more than the full run has, or a rung that never comes.
     """
     steps = _steps(settings, full_steps, warmup_steps)
-    if settings.rungs != "auto" and (late := [step for step in settings.rungs if step >= steps]):
+    if settings.strategy == "exact" or settings.rungs == "auto":
+        return steps
+    if late := [step for step in settings.rungs if step >= steps]:
+        or_more = ", or give search.steps more" if steps < full_steps else ""
         raise ConfigError(
-            [
-                f"search.rungs: {late[0]} is not before step {steps}, where the last are compared anyhow. Leave it "
-                "out, or give search.steps more."
-            ]
+            [f"search.rungs: {late[0]} is not before step {steps}, where the last are compared. Leave it out{or_more}."]
         )
     return steps
 

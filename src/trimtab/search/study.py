@@ -70,7 +70,8 @@ class Found:
     places: list[Place]
     """Of those who were compared last, best first; the best is one of them."""
     noise: float
-    """Standard deviation of a loss from seed to seed at that step; NaN where nothing was repeated there."""
+    """Standard deviation of a loss from seed to seed at that step, or at the last one before where something was
+    repeated; NaN where nothing was."""
     ties: list[str]
     """Those that chance does not tell from the best."""
     is_early: bool
@@ -98,6 +99,8 @@ class Study:
     known: dict[int, dict[str, RowLosses]] = field(default_factory=dict)
     """Step → trial → its measurement."""
     lost: set[str] = field(default_factory=set)
+    of_fan: set[str] = field(default_factory=set)
+    """They show where to search, and are no part of the space."""
     best_of_fan: Trial | None = None
     """None before one was tried, or where all of it was lost."""
 
@@ -141,7 +144,7 @@ class Study:
                 more = yield from self._advance(self._more_rates(step, compared), step)
                 if more:
                     compared = [*compared, *more]
-                    self._compared([*alive, *more], step, 1 if is_decided else None)
+                    self._compared([*alive, *more], step, 1 if following is not None else None)
                 return self._found(step, compared)
             alive = yield from self._advance(alive, following)
             if not alive:  # those who led are lost; whoever came furthest of the others leads
@@ -182,7 +185,9 @@ class Study:
 
     def _fan(self, fan: Fan) -> Generator[list[Job], Outcomes, Trial | None]:
         """The best of it."""
-        alive = yield from self._advance([self._new(one) for one in fan.params], fan.steps)
+        tried = [self._new(one) for one in fan.params]
+        self.of_fan |= {trial.name for trial in tried}
+        alive = yield from self._advance(tried, fan.steps)
         places = self._ranked(fan.steps, alive)
         for trial in alive:
             self.watcher.left(trial, fan.steps, "the fan shows where to search, no more")
@@ -269,14 +274,14 @@ class Study:
             return []
         values = self._beyond(step, best).get(RATE, ())[:MOST_BEYOND]
         if self.settings.finer and RATE in best.params:
-            values = *values, *between(best.learning_rate, {trial.learning_rate for trial in self.trials.values()})
+            values = *values, *between(best.learning_rate, {trial.learning_rate for trial in self._of_space()})
         return [self._new({**best.params, RATE: value}) for value in values]
 
     def _beyond(self, step: int, best: Trial) -> dict[str, tuple[Value, ...]]:
         """Keys whose best value lies on the edge of what was tried → values beyond it that make a config. Not where a
-        trial with another value was as good when they met: nothing says that the best is beyond, then."""
-        tied = [self.trials[name] for at in self.known if at <= step for name in self._tied(at, best)]
-        tried = {axis.key: {trial.params.get(axis.key) for trial in self.trials.values()} for axis in self.space.axes}
+        trial with another value was as good when they last met: nothing says that the best is beyond, then."""
+        tied = [other for other in self._of_space() if other is not best and self._is_tied(other, best, step)]
+        tried = {axis.key: {trial.params.get(axis.key) for trial in self._of_space()} for axis in self.space.axes}
         found = {}
         for key, values in self.space.on_the_edge(best.params, tried).items():
             if any(trial.params.get(key) != best.params[key] for trial in tied):
@@ -285,10 +290,13 @@ class Study:
                 found[key] = possible
         return found
 
-    def _tied(self, step: int, trial: Trial) -> set[str]:
-        """Those that led together with this one."""
-        leading = {place.trial for place in self._places(step, list(self.trials.values())) if place.is_tied}
-        return leading if trial.name in leading else set()
+    def _is_tied(self, one: Trial, other: Trial, until: int) -> bool:
+        """By the last step, up to this one, to which both came."""
+        met = [step for step, at in self.known.items() if step <= until and one.name in at and other.name in at]
+        return bool(met) and all(place.is_tied for place in self._places(max(met), [one, other]))
+
+    def _of_space(self) -> list[Trial]:
+        return [trial for trial in self.trials.values() if trial.name not in self.of_fan]
 
     def _is_possible(self, params: Params) -> bool:
         try:

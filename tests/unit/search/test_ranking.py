@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimtab.config.search import SearchConfig
+from trimtab.errors import ConfigError
 from trimtab.search.ranking import RowLosses, difference, ranked, seed_noise, staying, winner
-from trimtab.search.stops import rungs
+from trimtab.search.stops import rungs, steps_of_search
 
 
 def measured(trial: str, per_token: float, *, rows: int = 100, seed: int = 0, own_noise: float = 0.01) -> RowLosses:
@@ -91,3 +93,14 @@ def test_rungs_come_after_the_warmup_and_lead_to_one(steps: int, warmup: int, tr
 
 def test_rungs_that_were_asked_for() -> None:
     assert rungs(steps=50, warmup_steps=0, trials=9, reduction_factor=3, asked=[33, 10, 10]) == [10, 33]
+
+
+@pytest.mark.parametrize(
+    ("full_steps", "said"), [(30, r"150 is not before step 30.*Leave it out\."), (500, r"or give search\.steps more")]
+)
+def test_a_rung_that_never_comes_is_refused(full_steps: int, said: str) -> None:
+    settings = SearchConfig(rungs=[10, 150])
+    with pytest.raises(ConfigError, match=said):
+        steps_of_search(settings, full_steps, 0)
+    exact = settings.model_copy(update={"strategy": "exact"})
+    assert steps_of_search(exact, full_steps, 0) == 100, "it has no rungs"

@@ -133,8 +133,10 @@ def _search(wave: Callable[[Sequence[int]], list[float]], trials: int) -> None:
             seen.update(zip(asked, wave(asked), strict=True))
 
     look(ONE, ONE + 2, ONE - 2)
-    if not any(value < 0 for value in seen.values()):
-        look(*range(ONE - 4, -1, -2))
+    lower = ONE - 4
+    while lower >= 0 and len(seen) < trials and not any(value < 0 for value in seen.values()):
+        look(lower)
+        lower -= 2
     while len(seen) < trials:
         at, before = min(seen, key=lambda at: _rank(seen[at], at)), len(seen)
         further = at - 2 if at < ONE else at + 2
