@@ -46,6 +46,8 @@ LENGTHS = frozenset({"training.max_steps", "training.num_train_epochs"})
 TRIED_BEFORE = 100
 """Cells of a grid whose configs are made before anything is written (guess: a second)."""
 CONSTANT = ("constant", "constant_with_warmup")
+MANY_EPOCHS = 5
+"""Beyond them full runs overfit more than a first look can tell (guess; with 16, a search was 13 % off: docs/log.md)."""
 
 
 @dataclass
@@ -139,7 +141,7 @@ def opened(
     if settings.sampler == "grid":
         for params in space.grid()[:TRIED_BEFORE] if settings.first != "fan" else ():
             maker.trial(0, params)  # values that make no config only together are told before anything begins
-    notes = _notes(settings, base)
+    notes = _notes(settings, base, len(data.train))
     return Opened(settings, space, expected, folder, device, base, maker, notes, loaded, is_resumed, identity)
 
 
@@ -221,7 +223,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _notes(settings: SearchConfig, base: Plan) -> list[str]:
+def _notes(settings: SearchConfig, base: Plan, examples: int) -> list[str]:
     notes = []
     warmup = base.warmup_steps.value
     rungs = [] if settings.rungs == "auto" or settings.strategy == "exact" else settings.rungs
@@ -229,6 +231,13 @@ def _notes(settings: SearchConfig, base: Plan) -> list[str]:
         notes.append(
             f"search.rungs: {min(early)} comes {'within the warmup' if min(early) <= warmup else 'very early'}: what "
             f"leads there says little of the end; the first rung by default is {max(FIRST_RUNG, warmup + 1)}."
+        )
+    epochs = base.total_steps.value * base.effective_batch_size.value / max(1, examples)
+    if epochs > MANY_EPOCHS and settings.strategy == "prefix":
+        notes.append(
+            f"the full run goes over its {examples:,} examples {epochs:.0f} times, and trials are compared long before it "
+            "overfits: a configuration that overfits less may be better at the end. Fewer epochs can be judged early; "
+            "search.rungs and search.steps can be later."
         )
     if base.lr_scheduler_type.value in CONSTANT and settings.strategy == "prefix":
         notes.append(
