@@ -47,7 +47,7 @@ TRIED_BEFORE = 100
 """Cells of a grid whose configs are made before anything is written (guess: a second)."""
 CONSTANT = ("constant", "constant_with_warmup")
 MANY_EPOCHS = 5
-"""Beyond them full runs overfit more than a first look can tell (guess; with 16, a search was 13 % off: docs/log.md)."""
+"""Beyond them full runs overfit more than a first look can tell (guess; with 16 a search was 13 % off: docs/log.md)."""
 
 
 @dataclass
@@ -235,8 +235,8 @@ def _notes(settings: SearchConfig, base: Plan, examples: int) -> list[str]:
     epochs = base.total_steps.value * base.effective_batch_size.value / max(1, examples)
     if epochs > MANY_EPOCHS and settings.strategy == "prefix":
         notes.append(
-            f"the full run goes over its {examples:,} examples {epochs:.0f} times, and trials are compared long before it "
-            "overfits: a configuration that overfits less may be better at the end. Fewer epochs can be judged early; "
+            f"the full run goes over its {examples:,} examples {epochs:.0f} times, and trials are compared long before "
+            "it overfits: one that overfits less may be better at the end. Fewer epochs can be judged early; "
             "search.rungs and search.steps can be later."
         )
     if base.lr_scheduler_type.value in CONSTANT and settings.strategy == "prefix":
