@@ -14,7 +14,7 @@ test: $(STAMP) ## lint, types, import contract, then every test (no GPU, no netw
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: test
 
