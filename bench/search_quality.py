@@ -29,7 +29,7 @@ from typing import Any
 
 import yaml
 from bench.faults.injector import Row, pair
-from bench.faults.subjects import BASES, SharedRows, demo_all, demo_passages
+from bench.faults.subjects import BASES, SharedRows, Subject, demo_all, demo_passages
 
 TRAIN_ROWS, SEEN_ROWS, ROWS = 800, 48, 144
 """To train on; validation rows that a search sees; those and the ones that judge it."""
@@ -47,24 +47,6 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Set:
-    """A base and rows."""
-
-    name: str
-    base: str
-    rows: Callable[[int], list[Row]]
-    learning_rate: float
-    """In the middle of the grid."""
-
-    @property
-    def is_here(self) -> bool:
-        try:
-            return BASES[self.base].is_dir() and bool(self.rows(0))
-        except FileNotFoundError:
-            return False
-
-
-@dataclass(frozen=True)
 class Short:
     """Rows of a file, cut short."""
 
@@ -78,13 +60,16 @@ class Short:
         return [pair(*(m["content"][:most] for m, most in zip(row["messages"], LETTERS, strict=True))) for row in rows]
 
 
+# Their learning rates are the middle of a grid.
 SETS = (
-    Set("demo questions", "demo", demo_all, 2e-3),
-    Set("demo passages", "demo", demo_passages, 2e-3),
-    Set("alpaca", "stories", Short("alpaca-en/alpaca_en_demo.json", "instruction", "output", "input"), 4e-3),
-    Set("code", "stories", Short("code-alpaca/code_alpaca_2k.json", "instruction", "output", "input"), 4e-3),
-    Set("sums", "stories", Short("gsm8k/train-2000.jsonl", "question", "answer"), 4e-3),
-    Set("role play", "stories", Short("gpteacher-roleplay/roleplay-2000.json", "instruction", "output", "input"), 4e-3),
+    Subject("demo questions", "demo", demo_all, 2e-3),
+    Subject("demo passages", "demo", demo_passages, 2e-3),
+    Subject("alpaca", "stories", Short("alpaca-en/alpaca_en_demo.json", "instruction", "output", "input"), 4e-3),
+    Subject("code", "stories", Short("code-alpaca/code_alpaca_2k.json", "instruction", "output", "input"), 4e-3),
+    Subject("sums", "stories", Short("gsm8k/train-2000.jsonl", "question", "answer"), 4e-3),
+    Subject(
+        "role play", "stories", Short("gpteacher-roleplay/roleplay-2000.json", "instruction", "output", "input"), 4e-3
+    ),
 )
 
 
@@ -224,7 +209,7 @@ def _only(rows: Any, places: Sequence[int]) -> Any:
     return replace(rows, sums=[rows.sums[at] for at in places], targets=[rows.targets[at] for at in places])
 
 
-def compare(case: tuple[Set, Setting, int, int, Path]) -> list[Line]:
+def compare(case: tuple[Subject, Setting, int, int, Path]) -> list[Line]:
     """All searches of one data set, schedule and seed."""
     import torch
 
@@ -296,7 +281,7 @@ def compare(case: tuple[Set, Setting, int, int, Path]) -> list[Line]:
     return lines
 
 
-def write(data: Set, setting: Setting, seed: int, steps: int, folder: Path) -> Path:
+def write(data: Subject, setting: Setting, seed: int, steps: int, folder: Path) -> Path:
     rows = list(data.rows(seed))
     random.Random(seed).shuffle(rows)
     judged, train = rows[:ROWS], rows[ROWS : ROWS + setting.rows]

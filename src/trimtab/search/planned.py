@@ -31,7 +31,7 @@ class PlannedSearch:
     """Trials that come to each stop."""
     capacity: Capacity
     adapter_steps: int
-    """In steps of one adapter; the repeat for the noise counted, values beyond an edge not."""
+    """In steps of one adapter; the repeat for the noise counted, rates beyond an edge and finer ones not."""
     full_steps: int
     """Of the full run."""
     seconds_in_turn: float | None
