@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from trimtab.config import RunConfig
     from trimtab.data.prepare import PreparedData
+    from trimtab.records import ShownRow
     from trimtab.records.diagnosis import Sighting
     from trimtab.records.search import Leaderboard
-    from trimtab.report.rows import ShownRow
     from trimtab.search.asked import AskTell
     from trimtab.search.planned import PlannedSearch
     from trimtab.search.run import Searched

@@ -17,8 +17,7 @@ from trimtab.data.row import name_place, place_of
 from trimtab.data.store import Example, TokenizedRows, TokenStore
 from trimtab.data.tokenize import Ids, TextTokenizer
 from trimtab.errors import DataError
-from trimtab.records import CheckReport, Severity
-from trimtab.report.rows import ShownRow, ShownToken, TokenKind
+from trimtab.records import CheckReport, Severity, ShownRow, ShownToken, TokenKind
 
 
 def shown_rows(seen: Evidence, report: CheckReport, count: int) -> list[ShownRow]:

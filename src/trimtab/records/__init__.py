@@ -20,6 +20,8 @@ from trimtab.records.finding import CheckReport, Finding, NotLooked, Passed, Sev
 from trimtab.records.metrics import EvalRecord, StepRecord
 from trimtab.records.plan import Plan
 from trimtab.records.run_dir import RunDir
+from trimtab.records.samples import Memorisation, RecitedRow, Sample, Samples
+from trimtab.records.shown_row import ShownRow, ShownRows, ShownToken, TokenKind
 from trimtab.records.verdict import Comparison, Status, Verdict
 
 __all__ = [
@@ -34,21 +36,29 @@ __all__ = [
     "EvalRecord",
     "Finding",
     "Judgement",
+    "Memorisation",
     "MemoryEstimate",
     "NotLooked",
     "Passed",
     "Plan",
     "ProbeResult",
+    "RecitedRow",
     "RemedyKind",
     "RemedyNote",
     "Repair",
     "RuledOut",
     "RunDir",
     "RunEvent",
+    "Sample",
+    "Samples",
     "Severity",
+    "ShownRow",
+    "ShownRows",
+    "ShownToken",
     "Sighting",
     "Status",
     "StepRecord",
+    "TokenKind",
     "Verdict",
     "Violation",
 ]

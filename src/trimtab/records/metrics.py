@@ -37,6 +37,9 @@ class StepRecord(BaseModel):
     tokens: int
     seconds: float
     memory_bytes: int
+    update_ratio: Measured | None = None
+    """Norm of what the update changed ÷ norm of what it changed, by a sample of the trained weights; None where it was
+    not measured."""
 
 
 class EvalRecord(BaseModel):

@@ -67,6 +67,22 @@ class RunDir:
         return self.path / "events.jsonl"
 
     @property
+    def rows(self) -> Path:
+        return self.path / "rows.json"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples.json"
+
+    @property
+    def memorised(self) -> Path:
+        return self.path / "memorised.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def verdict(self) -> Path:
         return self.path / "verdict.json"
 

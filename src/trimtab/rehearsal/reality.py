@@ -6,7 +6,7 @@ On a GPU the caching allocator counts; on a CPU PyTorch's profiler sees every al
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,11 +117,26 @@ def _peak(run: Callable[[], None], held: Iterable[torch.Tensor], device: torch.d
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
         run()
     live = highest = 0
-    for event in seen.profiler.kineto_results.events():
-        if event.name() == "[memory]" and event.device_type() == torch.profiler.DeviceType.CPU:
-            live += int(event.nbytes())
-            highest = max(highest, live)
+    sizes: dict[int, int] = {}
+    for made in sorted(_allocations(seen.profiler.kineto_results.experimental_event_tree()), key=lambda one: one[0]):
+        _, address, size = made
+        if size > 0:
+            sizes[address] = size
+        else:  # 0: garbage of earlier work, which the profiler counts when it is freed if an earlier one saw it made
+            size = -sizes.pop(address, 0)
+        live += size
+        highest = max(highest, live)
     return before + highest
+
+
+def _allocations(tree: Iterable[Any]) -> Iterator[tuple[int, int, int]]:
+    """(time in ns, address, bytes, negative where released) of everything the profiler saw on the CPU."""
+    waiting = list(tree)
+    while waiting:
+        event = waiting.pop()
+        waiting.extend(event.children)
+        if event.tag == torch._C._profiler._EventType.Allocation and event.extra_fields.device.type == "cpu":
+            yield event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size
 
 
 def _seconds(run: Callable[[], None], device: torch.device) -> float:

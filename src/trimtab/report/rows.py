@@ -6,16 +6,15 @@ In colour on a terminal. Elsewhere the marks say it: context ⟦target⟧ ‹cut
 
 from __future__ import annotations
 
-import enum
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from trimtab.records import ShownRow, ShownToken, TokenKind
 from trimtab.report.speak import say
 from trimtab.report.visible import code_point, visible
 
@@ -25,19 +24,6 @@ FEWEST_PER_SIDE = 3
 """Tokens always shown on either side of a border between context and target."""
 INDENT = 2
 """Columns."""
-
-
-class TokenKind(enum.StrEnum):
-    """What becomes of a token."""
-
-    CONTEXT = "context"
-    """Read, not learnt."""
-    TARGET = "target"
-    """Learnt: it carries loss."""
-    CUT = "cut"
-    """Not in the training data: beyond max_length, or of a row that was dropped."""
-    SPECIAL = "special"
-    """Context that is no text: a control token of the template or the tokenizer."""
 
 
 STYLES = {
@@ -50,25 +36,6 @@ _BRACKETS = {TokenKind.CONTEXT: ("", ""), TokenKind.TARGET: ("⟦", "⟧"), Toke
 _DRAWN = "␣↵⇥"
 """Our signs in both renderings: where the data holds one, it is written as its code point."""
 _MARKS = f"{_DRAWN}·⟦⟧‹›"
-
-
-@dataclass(frozen=True)
-class ShownToken:
-    """One token, decoded alone; one that is a part of a character as its bytes: "<0xE2>"."""
-
-    text: str
-    kind: TokenKind
-
-
-@dataclass(frozen=True)
-class ShownRow:
-    """One row of the data as it is trained on, and why it is shown."""
-
-    place: str
-    why: str
-    tokens: Sequence[ShownToken]
-    unseen_tokens: int = 0
-    """Cut tokens whose texts are not at hand; they come after `tokens`."""
 
 
 def show_rows(console: Console | None, rows: Sequence[ShownRow]) -> None:

@@ -15,8 +15,7 @@ from support.tiny import TinyWorld
 
 from trimtab.checks.shown import shown_rows, token_texts
 from trimtab.data.tokenize import TextTokenizer
-from trimtab.records import CheckReport, Finding, Severity
-from trimtab.report.rows import ShownRow, TokenKind
+from trimtab.records import CheckReport, Finding, Severity, ShownRow, TokenKind
 
 
 @pytest.fixture

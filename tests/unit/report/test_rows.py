@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from trimtab.report.rows import FEWEST_PER_SIDE, ShownRow, ShownToken, TokenKind, show_rows, tokens_text
+from trimtab.records import ShownRow, ShownToken, TokenKind
+from trimtab.report.rows import FEWEST_PER_SIDE, show_rows, tokens_text
 
 CONTEXT, TARGET, CUT, SPECIAL = TokenKind.CONTEXT, TokenKind.TARGET, TokenKind.CUT, TokenKind.SPECIAL
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
