@@ -173,6 +173,20 @@ class RunDir:
     def unlock(self) -> None:
         self._lock.release(force=True)
 
+    def is_locked(self) -> bool:
+        """Whether a process is training into the folder. A copy of a folder on another machine has a lock that nobody
+        holds; one that cannot be asked is taken for free."""
+        lock = self.path / ".lock"
+        if not lock.exists() or not os.access(lock, os.W_OK):
+            return False
+        try:
+            with FileLock(lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False
+
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def read_metrics(self) -> tuple[list[StepRecord], list[EvalRecord]]:

@@ -8,7 +8,6 @@ import math
 from rich.console import Console
 
 from trimtab.records import Comparison, Decision, EvalRecord, RunDir, Status, StepRecord, Verdict
-from trimtab.report.curve import loss_curve
 from trimtab.report.ending import ending_lines
 from trimtab.report.progress import Progress, duration
 
@@ -72,16 +71,6 @@ def test_a_worse_evaluation_is_not_called_better() -> None:
 
 def test_durations_read_like_clocks() -> None:
     assert [duration(s) for s in (0.4, 59, 61, 3661)] == ["0 s", "59 s", "1:01", "1:01:01"]
-
-
-def test_a_curve_is_drawn_and_what_cannot_be_drawn_is_counted() -> None:
-    steps = [_step(n, 3 / n) for n in range(1, 20)] + [_step(20, math.nan)]
-    lines = loss_curve(steps, [_eval(0, 3.0), _eval(20, math.inf)])
-    assert any("validation loss" in line for line in lines) and not any("training loss" in line for line in lines)
-    assert lines[-1].startswith("1 values were not finite")
-    both = "\n".join(loss_curve(steps, [_eval(0, 3.0), _eval(20, math.inf)], color=True))
-    assert "training loss" in both and "validation loss" in both and "2 values" in both
-    assert loss_curve([_step(1, math.nan)], []) == ["no finite loss to draw"]
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path) -> None:  # type: ignore[no-untyped-def]
