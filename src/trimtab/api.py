@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from trimtab.config import RunConfig
     from trimtab.data.prepare import PreparedData
-    from trimtab.records import ShownRow
+    from trimtab.records import ShownRow, ShownRows
     from trimtab.records.diagnosis import Sighting
     from trimtab.records.search import Leaderboard
     from trimtab.search.asked import AskTell
@@ -88,6 +88,7 @@ def train(
 
     import_libraries(adapter=settings.adapter is not None)
     from trimtab import preflight
+    from trimtab.checks.shown import kept_rows
     from trimtab.model.device import find_device
     from trimtab.report.checked import show_checked
     from trimtab.report.planned import plan_lines
@@ -101,6 +102,7 @@ def train(
     processes = Processes(device, use_cpu=settings.training.use_cpu)
     shown = console if processes.is_main else None
     notices: list[str] = []
+    worst: list[ShownRows] = []
 
     def notify(line: str) -> None:
         notices.append(line)
@@ -119,7 +121,8 @@ def train(
         report = preflight.run_all(seen, accepted)
         if report.findings:
             show_checked(shown, report.model_copy(update={"passed": (), "not_looked": ()}))
-        preflight.refuse_if_blocked(report, run_dir)
+        worst.append(kept_rows(seen, report))
+        preflight.refuse_if_blocked(report, run_dir, worst[0])
         return report
 
     try:
@@ -136,6 +139,7 @@ def train(
             on_plan=lambda plan: say(shown, plan_lines(plan, run_dir)),
             vet=vet,
         )
+        run = replace(run, rows=worst[0] if worst else None)
         watch = _guard(settings)
         if shown is None:
             verdict = train_run(run, checkpoint, observers, notify, watch)
