@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from trimtab.config import RunConfig
     from trimtab.data.prepare import PreparedData
-    from trimtab.records import ShownRow
+    from trimtab.records import ShownRow, ShownRows
     from trimtab.records.diagnosis import Sighting
     from trimtab.records.search import Leaderboard
     from trimtab.report.views import Page
@@ -89,6 +89,7 @@ def train(
 
     import_libraries(adapter=settings.adapter is not None)
     from trimtab import preflight
+    from trimtab.checks.shown import kept_rows
     from trimtab.model.device import find_device
     from trimtab.report.checked import show_checked
     from trimtab.report.live_page import LivePage
@@ -103,6 +104,7 @@ def train(
     processes = Processes(device, use_cpu=settings.training.use_cpu)
     shown = console if processes.is_main else None
     notices: list[str] = []
+    worst: list[ShownRows] = []
 
     def notify(line: str) -> None:
         notices.append(line)
@@ -121,7 +123,8 @@ def train(
         report = preflight.run_all(seen, accepted)
         if report.findings:
             show_checked(shown, report.model_copy(update={"passed": (), "not_looked": ()}))
-        preflight.refuse_if_blocked(report, run_dir)
+        worst.append(kept_rows(seen, report))
+        preflight.refuse_if_blocked(report, run_dir, worst[0])
         return report
 
     try:
@@ -138,6 +141,7 @@ def train(
             on_plan=lambda plan: say(shown, plan_lines(plan, run_dir)),
             vet=vet,
         )
+        run = replace(run, rows=worst[0] if worst else None)
         watch = _guard(settings)
         page = LivePage(run_dir, notify) if processes.is_main else None
         told = [*([page] if page is not None else []), *observers]

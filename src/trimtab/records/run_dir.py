@@ -24,6 +24,7 @@ from trimtab.records.event import RunEvent
 from trimtab.records.finding import CheckReport
 from trimtab.records.metrics import EvalRecord, StepRecord, read_metric
 from trimtab.records.plan import Plan
+from trimtab.records.shown_row import ShownRows
 from trimtab.records.verdict import Verdict
 from trimtab.records.whole_folder import write_error
 
@@ -118,6 +119,10 @@ class RunDir:
 
     def write_json(self, path: Path, record: BaseModel) -> None:
         self.write_text(path, record.model_dump_json(indent=2) + "\n")
+
+    def write_rows(self, rows: ShownRows) -> None:
+        """Without a line for each of their tokens, unlike `write_json`."""
+        self.write_text(self.rows, rows.model_dump_json() + "\n")
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a whole file or nothing: aside, synced, renamed."""

@@ -327,6 +327,7 @@ class Loop:
                     tokens=reading.tokens,
                     seconds=reading.seconds,
                     memory_bytes=reading.memory_bytes,
+                    update_ratio=None if reading.update_ratios[index] < 0 else reading.update_ratios[index],
                 )
                 if self.stepper.processes.is_main:
                     self.run_dir.append_metric(record)

@@ -29,7 +29,7 @@ from trimtab.model.load import pad_id, weights_identity
 from trimtab.model.target_loss import TargetLoss
 from trimtab.model.weights import load_weights, trained_parameters
 from trimtab.plan.schedule import schedule
-from trimtab.records import CheckReport, Comparison, Plan, RunDir, RunEvent, Status, Verdict
+from trimtab.records import CheckReport, Comparison, Plan, RunDir, RunEvent, ShownRows, Status, Verdict
 from trimtab.records.diagnosis import CauseFound, Diagnosis, Repair, Violation
 from trimtab.records.run_dir import RUN_FORMAT
 from trimtab.train.checkpoint import Checkpoint, Keeper
@@ -73,6 +73,8 @@ class Run:
     """Rules whose findings are let pass, before the run and in its first steps."""
     check: CheckReport | None = None
     """What the checks before the run found; None where it goes on from a checkpoint."""
+    rows: ShownRows | None = None
+    """The worst rows that they found; None where they did not look."""
 
 
 def train_run(
@@ -218,6 +220,8 @@ def _write_records(run: Run, checkpoint: Checkpoint | None, layout: str) -> None
     run.run_dir.write_json(run.run_dir.data_report, run.data.report)
     if run.check is not None:
         run.run_dir.write_json(run.run_dir.check, run.check)
+    if run.rows is not None:
+        run.run_dir.write_rows(run.rows)
     if checkpoint is not None:
         checkpoint.restore_best(run.run_dir)
     message = f"resumed from step {step}" if checkpoint is not None else "started"

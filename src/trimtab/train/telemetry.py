@@ -30,6 +30,7 @@ class Reading:
     without_gradient: list[float]
     """Of each learner: tensors with no gradient; -1 where they are not counted (see step.Row)."""
     unmoved: list[float]
+    update_ratios: list[float]
     fed: list[float]
     target_tokens: int
     tokens: int
@@ -119,13 +120,21 @@ class Telemetry:
             if aside.waits and not self._waiting:  # nothing was queued behind it: the wait was this step's own
                 now = time.perf_counter()
                 seconds, self._last = seconds + now - self._last, now
-            losses, norms, without_gradient, unmoved, fed = measured_RK.tolist()
-            memory_bytes = self._memory()
-            readings.append(
-                Reading(
-                    step, losses, norms, without_gradient, unmoved, fed, target_tokens, tokens, seconds, memory_bytes
-                )
+            losses, norms, without_gradient, unmoved, update_ratios, fed = measured_RK.tolist()
+            reading = Reading(
+                step=step,
+                losses=losses,
+                grad_norms=norms,
+                without_gradient=without_gradient,
+                unmoved=unmoved,
+                update_ratios=update_ratios,
+                fed=fed,
+                target_tokens=target_tokens,
+                tokens=tokens,
+                seconds=seconds,
+                memory_bytes=self._memory(),
             )
+            readings.append(reading)
         return readings
 
     def _memory(self) -> int:
