@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from trimtab.config import RunConfig
     from trimtab.data.prepare import PreparedData
-    from trimtab.records import ShownRow, ShownRows
+    from trimtab.records import EvalRecord, ShownRow, ShownRows, StepRecord
     from trimtab.records.diagnosis import Sighting
     from trimtab.records.search import Leaderboard
     from trimtab.report.views import Page
@@ -149,7 +149,9 @@ def train(
             verdict = train_run(run, checkpoint, told, notify, watch)
         else:
             before = None if checkpoint is None else checkpoint.state
-            with Progress(shown, run.plan, before=before) as progress:
+            earlier = [] if before is None else _earlier(run_dir, before.global_step)
+            clip = settings.training.max_grad_norm
+            with Progress(shown, run.plan, max_grad_norm=clip, before=before, earlier=earlier) as progress:
                 verdict = train_run(run, checkpoint, [progress, *told], notify, watch)
         if page is not None:
             page.end()
@@ -167,6 +169,12 @@ def train(
         run_dir.unlock()
         processes.end()
     return TrainResult(verdict, run_dir, run.plan)
+
+
+def _earlier(run_dir: RunDir, step: int) -> list[StepRecord | EvalRecord]:
+    """What the run that is resumed measured up to `step`, in its order."""
+    records = [record for some in run_dir.read_metrics() for record in some if record.step <= step]
+    return sorted(records, key=lambda record: (record.step, record.kind == "eval"))
 
 
 def _guard(settings: RunConfig) -> Watch | None:
@@ -263,7 +271,7 @@ def search(
             raise TrimtabError(_out_of_memory(str(error))) from None
 
     page = LivePage(RunDir(settings.training.output_dir), notify)
-    if console is not None and console.is_terminal:
+    if console is not None and console.is_interactive:
         with Shown(console) as table:
             found = run((Told(notify, is_brief=True), Paged(page), table), table.on_tick)
     else:

@@ -12,8 +12,7 @@ from typing import Any
 
 from trimtab.diagnose.cause import CERTAIN
 from trimtab.records import CauseFound, RemedyKind, Repair, RunDir, Status, Verdict
-from trimtab.records.units import memory_size
-from trimtab.report.progress import duration
+from trimtab.records.units import duration, memory_size
 from trimtab.report.visible import visible
 
 WHO = {

@@ -8,8 +8,7 @@ from typing import Any
 from trimtab.plan.learning_rate import FULL_RANGE, LORA_RANGE
 from trimtab.plan.schedule import schedule
 from trimtab.records import Plan
-from trimtab.records.units import memory_size
-from trimtab.report.progress import duration
+from trimtab.records.units import duration, memory_size
 
 _LABELS = {
     "per_device_train_batch_size": "micro batch",
