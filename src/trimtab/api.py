@@ -727,6 +727,17 @@ def demo(
     return result
 
 
+def demo_files(folder: Path) -> dict[str, str]:
+    """Write the demo's base and rows into `folder` as ordinary files, and train nothing: what each of them is, by name.
+
+    Raises:
+        OutputError: there is something in `folder` already, or it cannot be written.
+    """
+    from trimtab.demo.files import write_files
+
+    return write_files(folder)
+
+
 __all__ = [
     "CheckResult",
     "DiagnoseResult",
@@ -738,6 +749,7 @@ __all__ = [
     "ask_tell",
     "check",
     "demo",
+    "demo_files",
     "diagnose",
     "doctor",
     "explain",

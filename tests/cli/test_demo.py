@@ -71,3 +71,21 @@ def test_a_ruined_curve_looks_as_it_is_called(tmp_path: Path) -> None:
 
 def test_every_curve_has_a_learning_rate() -> None:
     assert LEARNING_RATES["too-low"] < LEARNING_RATES["healthy"] / 100 < LEARNING_RATES["too-high"]
+
+
+def test_the_demos_files_are_ordinary_ones(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import csv
+
+    folder = tmp_path / "new" / "demo"
+    written = run_trimtab("demo", "--files", str(folder), capfd=capfd)
+    assert written.status == 0, written.output
+    assert {line.split(": ")[0] for line in written.shown.splitlines()} == {str(path) for path in folder.iterdir()}
+    for path in (HERE / "base").iterdir():
+        assert (folder / "base" / path.name).read_bytes() == path.read_bytes()
+    conversations = [json.loads(line)["messages"] for line in (folder / "train.jsonl").open(encoding="utf-8")]
+    with (folder / "questions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{"question": asked["content"], "answer": said["content"]} for asked, said in conversations]
+
+    again = run_trimtab("demo", "--files", str(folder), capfd=capfd)
+    assert again.status == 2 and "is not empty" in again.error

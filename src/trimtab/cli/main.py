@@ -293,10 +293,21 @@ def demo(
     ] = "healthy",
     output_dir: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/demo"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a demo that was stopped.")] = False,
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train nothing: write the demo's base model and rows into this folder, to try the other verbs on.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train the embedded example end to end, in about a minute, with no network and no GPU."""
     from trimtab import api
 
+    if files is not None:
+        for name, what in api.demo_files(files).items():
+            print(f"{files / name}: {what}")
+        raise typer.Exit
     result = api.demo(curve=curve, output_dir=output_dir, resume=resume, console=_console())
     _tell_ending(result, ["trimtab", "demo", "--curve", curve, "--output-dir", str(output_dir)])
     raise typer.Exit(result.exit_status)
