@@ -122,6 +122,7 @@ def train(
         preflight.refuse_if_blocked(report, run_dir)
         return report
 
+    is_done = False
     try:
         run, checkpoint = assemble(
             loaded,
@@ -143,6 +144,7 @@ def train(
             before = None if checkpoint is None else checkpoint.state
             with Progress(shown, run.plan, before=before) as progress:
                 verdict = train_run(run, checkpoint, [progress, *observers], notify, watch)
+        is_done = True
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted outside the training loop; what {run_dir.path} held before is whole (go on with --resume)"
@@ -155,7 +157,7 @@ def train(
         raise TrimtabError(_out_of_memory(str(error))) from None
     finally:
         run_dir.unlock()
-        processes.end()
+        processes.end(together=is_done)
     return TrainResult(verdict, run_dir, run.plan)
 
 
