@@ -127,6 +127,7 @@ def train(
         preflight.refuse_if_blocked(report, run_dir, worst[0])
         return report
 
+    is_done = False
     try:
         run, checkpoint = assemble(
             loaded,
@@ -155,6 +156,7 @@ def train(
                 verdict = train_run(run, checkpoint, [progress, *told], notify, watch)
         if page is not None:
             page.end()
+        is_done = True
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted outside the training loop; what {run_dir.path} held before is whole (go on with --resume)"
@@ -167,7 +169,7 @@ def train(
         raise TrimtabError(_out_of_memory(str(error))) from None
     finally:
         run_dir.unlock()
-        processes.end()
+        processes.end(together=is_done)
     return TrainResult(verdict, run_dir, run.plan)
 
 

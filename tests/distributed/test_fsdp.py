@@ -22,11 +22,11 @@ def config_of(world: TinyWorld, run: Path, *, adapter: Any, fsdp: bool, accumula
 
 @pytest.mark.parametrize("adapter", [{"r": 4}, "none"], ids=["lora", "full"])
 def test_sharded_equals_copied_and_its_files_need_no_processes(
-    world: TinyWorld, tmp_path: Path, launch: Any, adapter: Any
+    world: TinyWorld, tmp_path: Path, forked: Any, adapter: Any
 ) -> None:
     train(config_of(world, tmp_path / "one", adapter=adapter, fsdp=False, accumulation=4))
     sharded = config_of(world, tmp_path / "sharded", adapter=adapter, fsdp=True)
-    done = launch(write_config(tmp_path / "sharded.yaml", sharded))
+    done = forked("-m", "trimtab", "train", write_config(tmp_path / "sharded.yaml", sharded))
     assert done.returncode == 0, done.stderr
 
     # against one process, which equals DDP (test_ddp.py)

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from trimtab import __version__
 from trimtab.diagnose.wording import counted
 from trimtab.records import RemedyKind, ShownRow
-from trimtab.records.units import memory_size
+from trimtab.records.units import duration, memory_size
 from trimtab.report.ending import WHO
-from trimtab.report.progress import duration
 from trimtab.report.views.curve import CurveView, Stretch
 from trimtab.report.views.page import Page
 from trimtab.report.views.search import CellView

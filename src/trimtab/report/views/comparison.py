@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trimtab.records import Judgement, Status
-from trimtab.records.units import memory_size
-from trimtab.report.progress import duration
+from trimtab.records.units import duration, memory_size
 from trimtab.report.views.material import Material
 from trimtab.report.views.view import View
 

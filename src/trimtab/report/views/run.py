@@ -19,9 +19,8 @@ from trimtab.records import (
     Verdict,
 )
 from trimtab.records.data import DataReport
-from trimtab.records.units import memory_size
+from trimtab.records.units import duration, memory_size
 from trimtab.report.plan_page import decision_label, decision_text
-from trimtab.report.progress import duration
 from trimtab.report.views.columns import drawn
 from trimtab.report.views.curve import CurveView, Stretch, curve_view
 from trimtab.report.views.epochs import CurveReading, read_curve
