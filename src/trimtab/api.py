@@ -144,8 +144,8 @@ def train(
         )
         run = replace(run, rows=worst[0] if worst else None)
         watch = _guard(settings)
-        page = LivePage(run_dir, notify) if processes.is_main else None
-        told = [*([page] if page is not None else []), *observers]
+        page = LivePage(run_dir, notify, is_wanted=processes.is_main and settings.report.page)
+        told = [page, *observers]
         if shown is None:
             verdict = train_run(run, checkpoint, told, notify, watch)
         else:
@@ -154,8 +154,7 @@ def train(
             clip = settings.training.max_grad_norm
             with Progress(shown, run.plan, max_grad_norm=clip, before=before, earlier=earlier) as progress:
                 verdict = train_run(run, checkpoint, [progress, *told], notify, watch)
-        if page is not None:
-            page.end()
+        page.end()
         is_done = True
     except KeyboardInterrupt:
         raise Interrupted(
@@ -272,7 +271,7 @@ def search(
                 raise
             raise TrimtabError(_out_of_memory(str(error))) from None
 
-    page = LivePage(RunDir(settings.training.output_dir), notify)
+    page = LivePage(RunDir(settings.training.output_dir), notify, is_wanted=settings.report.page)
     if console is not None and console.is_interactive:
         with Shown(console) as table:
             found = run((Told(notify, is_brief=True), Paged(page), table), table.on_tick)

@@ -22,7 +22,7 @@ from support.runs import (
 )
 from support.tiny import TinyWorld
 
-from trimtab.records import RunDir
+from trimtab.records import RunDir, Samples
 
 
 def config_of(world: TinyWorld, run: Path, *, adapter: Any, accumulation: int, **training: Any) -> dict[str, Any]:
@@ -47,10 +47,15 @@ def test_two_processes_train_what_one_trains(
     two = config_of(world, tmp_path / "two", adapter=adapter, accumulation=2)
     for config in (one, two):
         config["data"]["packing"] = packing
+        config["report"] = {"samples": 2, "max_new_tokens": 4}
     train(one)
     launch = forked if adapter == "none" else torchrun
     done = launch("-m", "trimtab", "train", write_config(tmp_path / "two.yaml", two))
     assert done.returncode == 0, done.stderr
+    said = [Samples.model_validate_json(RunDir(tmp_path / name).samples.read_text()) for name in ("one", "two")]
+    assert [sample.base for sample in said[0].samples] == [sample.base for sample in said[1].samples]
+    assert all(sample.tuned is not None for sample in said[1].samples)
+    assert RunDir(tmp_path / "two").memorised.exists()
 
     plan = RunDir(tmp_path / "two").read_plan()
     assert plan.processes.value == 2

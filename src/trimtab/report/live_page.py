@@ -17,11 +17,11 @@ class LivePage:
     """Writes report.html into the folder: as the observer of a run at its evaluations. Where it cannot be written, that
     is said once: a page must not cost the run."""
 
-    def __init__(self, run_dir: RunDir, notify: Callable[[str], None]) -> None:
+    def __init__(self, run_dir: RunDir, notify: Callable[[str], None], *, is_wanted: bool = True) -> None:
         self._run_dir = run_dir
         self._notify = notify
         self._next = 0.0
-        self._has_failed = False
+        self._writes = is_wanted
 
     def on_step(self, record: StepRecord) -> None:
         """Pages are for evaluations."""
@@ -42,13 +42,13 @@ class LivePage:
         from trimtab.report.views import page_of
         from trimtab.report.written import write_page
 
-        if self._has_failed:
+        if not self._writes:
             return
         began = time.monotonic()
         try:
             write_page(page_of([self._run_dir.path], is_live=is_live), self._run_dir.report)
         except (TrimtabError, OSError, ValueError) as error:
-            self._has_failed = True
+            self._writes = False
             self._notify(f"report.html could not be written ({error}); the records are whole: trimtab report makes it")
         now = time.monotonic()
         self._next = now + (now - began) / MOST_SHARE

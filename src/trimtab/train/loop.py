@@ -390,6 +390,11 @@ class Loop:
             self._tell("amendment", f"amendment {number}: {message}", detail)
             self.notify(f"amendment {number}: {message}")
 
+    def note(self, message: str) -> None:
+        """A line on the screen and in the records."""
+        self.notify(message)
+        self._tell("notice", message)
+
     def _tell(self, kind: str, message: str, detail: dict[str, Any] | None = None) -> None:
         if self.stepper.processes.is_main:
             event = RunEvent.model_validate(

@@ -103,6 +103,7 @@ def _environment() -> jinja2.Environment:
         "figure": figure,
         "moment": moment,
         "counted": counted,
+        "best_known": lambda rows: sorted(rows, key=lambda row: -(row.tuned_tokens or 0) / max(1, row.target_tokens)),
         "duration": duration,
         "evaluations": evaluations,
         "picked": picked,

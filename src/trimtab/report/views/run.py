@@ -12,6 +12,7 @@ from trimtab.records import (
     Decision,
     Memorisation,
     Plan,
+    RecitedRow,
     Repair,
     Sample,
     ShownRow,
@@ -247,9 +248,12 @@ def _figure(name: str, value: float | None) -> str:
 
 
 def _memory(found: Memorisation) -> MemoryView:
-    def whole(rows: Sequence[object]) -> int:
-        return sum(getattr(row, "is_whole", False) for row in rows)
+    def whole(rows: Sequence[RecitedRow]) -> int:
+        return sum(row.is_whole for row in rows)
 
+    if not found.step:
+        said = "Counted before the first step; the final weights are asked when the run ends."
+        return MemoryView(sentence=said, memorisation=found)
     train, held_out = whole(found.train), whole(found.validation)
     said = f"{train} of {len(found.train)} training rows come back word for word"
     if found.validation:
