@@ -205,13 +205,13 @@ def _late_rise(trace: Trace, seen: dict[str, Sighting]) -> Answer | None:
 def _how_far(trace: Trace) -> str:
     told, rises = [], False
     if (training := levels_of(trace.loss)) is not None:
-        if training.end.value - training.best.value > LEAST_RISE * abs(training.best.value):
-            rises = True
+        risen = training.end.value - training.best.value
+        rises = risen > LEAST_RISE * abs(training.best.value) and training.end.is_above(training.best, CLEARLY)
         told.append(f"training {training.start.value:.4g} to {training.end.value:.4g}")
     if (evals := held_out(trace)) is not None:
         told.append(f"evaluations {evals.first:.4g} to {evals.end:.4g}")
     if rises and still_falls(held_out(trace)):
-        return f"evaluations fall, though the training loss rises: {', '.join(told)}"
+        return f"evaluations fall, though the training loss has risen since its best: {', '.join(told)}"
     return f"nothing wrong is seen: {', '.join(told)}" if told else "nothing wrong is seen"
 
 

@@ -153,6 +153,9 @@ class Overfit(Cause):
     def refuted(self, case: Case) -> str | None:
         if case.violations:
             return f"an exact invariant is broken, which learning by heart does not: {case.violations[0].invariant}"
+        trained, base = _last(case.trace.loss, 16), case.trace.base_eval_loss
+        if trained is not None and base is not None and trained > base:
+            return f"the training loss is {trained:.3f}, above the base's own {base:.3f}: rows known by heart have less"
         p, now, good = (number(case, "held-out", key) for key in ("worse_than_good_p", "now", "good"))
         if p is not None and now is not None and good is not None and p > 0.5 and not case.saw("eval-rising"):
             return f"held-out loss is {now:.3f}, at the last good state {good:.3f}: it has not risen"

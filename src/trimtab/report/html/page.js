@@ -38,6 +38,8 @@
   const bytes = (value) =>
     value === null || value === undefined ? "–" : value >= 2 ** 30 ? (value / 2 ** 30).toFixed(2) + " GiB" : (value / 2 ** 20).toFixed(1) + " MiB";
   const FORMATS = { memory_bytes: bytes };
+  const short = (value) =>
+    value >= 2 ** 30 ? Number((value / 2 ** 30).toPrecision(3)) + " GiB" : Math.round(value / 2 ** 20) + " MiB";
   const step = (value) => value.toLocaleString("en");
 
   // ── charts ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,7 +128,7 @@
           },
           axes: [
             { ...axis, size: 32, values: (u, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? step(tick) : "")) },
-            { ...axis, size: 68, ...(this.isLog ? { splits: decades } : {}), values: (u, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) },
+            { ...axis, size: 68, ...(this.isLog ? { splits: decades } : {}), values: (u, ticks) => ticks.map((tick) => (tick === null ? "" : format === bytes ? short(tick) : format(tick))) },
           ],
           series: [
             { label: "step" },

@@ -23,6 +23,8 @@ MEDIAN_ERROR = 1.25
 """Of a median, in standard errors of a mean (normal noise). The median step between neighbours is 0.95 standard
 deviations, so that it stands for the noise whatever the trend."""
 ERRORS = 3
+GROWN = 0.05
+"""Nats by which a gap has grown (guess)."""
 PARTS = 4
 """Of a run of a single epoch."""
 MOST_EPOCHS = 12
@@ -167,21 +169,20 @@ def _pace(falls: list[float], whole: float, *, still: float) -> str:
 
 
 def _gap_words(gap: float, before: float | None, loss: float, best: float, fall: float) -> tuple[str, bool]:
-    """What the gap says; whether it says overfitting: it grew beyond what is healthy and validation does not fall."""
+    """What the gap says; whether it says overfitting: it grew beyond what is healthy, validation does not fall, and
+    training is better than validation ever was."""
     low, high = HEALTHY_GAP
-    rises = loss > best * (1 + STILL)
-    if before is not None and gap > before + 0.05:
-        said = f"the gap grew from {before:.2f} to {gap:.2f}" if gap > low else ""
-        if gap > high and loss >= best * (1 - STILL) and fall > 0:
+    falls, rises = loss < best * (1 - STILL), loss > best * (1 + STILL)
+    if before is not None and gap > max(low, before + GROWN):
+        said = f"the gap grew from {before:.2f} to {gap:.2f}"
+        if gap > high and not falls and fall > 0 and loss - gap < best:
             return said, True
-        return (f"{said}, and validation still falls" if gap > high and not rises else said), False
+        return f"{said}, and validation still falls" if gap > high and falls else said, False
     if rises:
         return f"validation rose to {loss:.3f} from {best:.3f}", False
     if gap > high:
         return f"the gap is wide ({gap:.2f})", False
-    if gap >= low:
-        return f"a healthy gap ({gap:.2f})", False
-    return "", False
+    return (f"a healthy gap ({gap:.2f})" if gap >= low else ""), False
 
 
 def _sentences(views: list[EpochView], overfits_from: str) -> Iterator[str]:

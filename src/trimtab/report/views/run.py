@@ -222,6 +222,8 @@ def _decision(name: str, decision: Decision[object]) -> DecisionView:
     return DecisionView(label=decision_label(name), value=value, source=decision.source, reason=decision.reason)
 
 
+BY_HEART = 0.3
+"""Share of training rows given back beyond that of held-out ones: as the cause overfit has it."""
 _COMPARED = {"steps": "steps", "peak_memory": "peak memory", "train_seconds": "training time"}
 
 
@@ -259,5 +261,5 @@ def _memory(found: Memorisation) -> MemoryView:
     if found.validation:
         said += f"; of rows that it has not seen, {held_out} of {len(found.validation)}"
     share = train / max(1, len(found.train)) - held_out / max(1, len(found.validation))
-    said += ": it has learnt rows by heart." if share > 0.25 else "." if not train else ": little is known by heart."
+    said += ": it knows rows by heart." if share > BY_HEART else "." if not train else ": learnt, not learnt by heart."
     return MemoryView(sentence=said, memorisation=found)
