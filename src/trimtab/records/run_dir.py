@@ -24,6 +24,7 @@ from trimtab.records.event import RunEvent
 from trimtab.records.finding import CheckReport
 from trimtab.records.metrics import EvalRecord, StepRecord, read_metric
 from trimtab.records.plan import Plan
+from trimtab.records.samples import Sample, Samples
 from trimtab.records.shown_row import ShownRows
 from trimtab.records.verdict import Verdict
 from trimtab.records.whole_folder import write_error
@@ -221,6 +222,12 @@ class RunDir:
         if not self.verdict.exists():
             return None
         return Verdict.model_validate_json(self.verdict.read_text(encoding="utf-8"))
+
+    def read_samples(self) -> tuple[Sample, ...]:
+        """What the model says; none where nobody asked."""
+        if not self.samples.exists():
+            return ()
+        return Samples.model_validate_json(self.samples.read_text(encoding="utf-8")).samples
 
     def follow(self, poll_seconds: float = 0.5) -> Iterator[StepRecord | EvalRecord]:
         """Metrics as they are written, until the run has a verdict."""

@@ -126,6 +126,8 @@ def train_run(
     trackers: list[Trackers] = []
     processes.by_main(lambda: trackers.extend(_trackers(run, state, notify)))
     processes.by_main(lambda: _write_records(run, checkpoint, before, fitted.layout.value))
+    for tracker in trackers:
+        tracker.begin()
     keeper = Keeper(
         run_dir=run.run_dir,
         model=run.model,
@@ -165,9 +167,10 @@ def train_run(
     )
     with Interrupt() as interrupt:
         ending = loop.run(interrupt)
+        verdict = _finish(run, loop, ending, compared)  # within: a signal must not cut the final weights
         for tracker in trackers:
-            tracker.close()
-        return _finish(run, loop, ending, compared)  # within: a signal must not cut the final weights
+            tracker.close(verdict)
+    return verdict
 
 
 def learner_of(model: nn.Module, plan: Plan, training: TrainingConfig) -> Learner:
