@@ -88,7 +88,7 @@ def sample_text(sample: Sample) -> str:
         ("prompt", sample.prompt),
         ("answer of the row", sample.reference),
         ("base", sample.base),
-        ("tuned", sample.tuned),
+        ("tuned", sample.tuned or ""),
     )
     return "\n\n".join(f"**{title}**\n\n{code(text)}" for title, text in told)
 

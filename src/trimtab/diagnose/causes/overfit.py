@@ -53,6 +53,14 @@ def _training_fell(case: Case) -> bool:
     return bool(before.size and after.size and np.median(after) < np.median(before))
 
 
+def _above_base(case: Case) -> str:
+    """What says that no row is known by heart: the training loss itself. Empty where it does not."""
+    trained, base = _last(case.trace.loss, 16), case.trace.base_eval_loss
+    if trained is None or base is None or trained <= base:
+        return ""
+    return f"the training loss is {trained:.3f}, above the base's own {base:.3f}: rows known by heart have less"
+
+
 SPOILED = frozenset({"label-noise", "truncated-responses", "bad-example", "mask-span-wrong", "template-mismatch"})
 """Faults of the rows that raise the evaluation as well: what is wrong in the rows can only be learnt by heart."""
 SECOND = 0.45
@@ -107,7 +115,7 @@ class Overfit(Cause):
     )
 
     def prove(self, case: Case) -> Weight | None:
-        proof = self._proof(case) if not case.violations else None
+        proof = self._proof(case) if not case.violations and not _above_base(case) else None
         if proof is not None and proof.confidence > SECOND and _rows_are_spoiled(case):
             return Weight(SECOND, proof.evidence)
         return proof
@@ -153,9 +161,8 @@ class Overfit(Cause):
     def refuted(self, case: Case) -> str | None:
         if case.violations:
             return f"an exact invariant is broken, which learning by heart does not: {case.violations[0].invariant}"
-        trained, base = _last(case.trace.loss, 16), case.trace.base_eval_loss
-        if trained is not None and base is not None and trained > base:
-            return f"the training loss is {trained:.3f}, above the base's own {base:.3f}: rows known by heart have less"
+        if above := _above_base(case):
+            return above
         p, now, good = (number(case, "held-out", key) for key in ("worse_than_good_p", "now", "good"))
         if p is not None and now is not None and good is not None and p > 0.5 and not case.saw("eval-rising"):
             return f"held-out loss is {now:.3f}, at the last good state {good:.3f}: it has not risen"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from support.cases import (
     Scene,
     curve,
@@ -54,3 +56,12 @@ def test_a_training_loss_below_a_tenth_with_evaluations_above_one_proves_it() ->
     assert {"more-data", "fewer-epochs", "more-lora-dropout", "lower-rank", "weight-decay"} <= {
         note.remedy for note in named.remedies
     }
+
+
+def test_a_training_loss_above_the_bases_own_is_no_overfitting() -> None:
+    evaluations = [3.0, 2.9, 3.3, 3.5, 3.7, 3.9, 4.1, 4.3, 4.5, 4.7]
+    losses = [6 - 0.015 * step for step in range(100)]
+    for base, is_named in ((3.2, False), (5.5, True)):
+        trace = replace(curve(losses, evaluations), base_eval_loss=base)
+        named = [cause.rule for cause in Scene(incident(sighting("eval-rising", 40), trace=trace)).diagnosed().causes]
+        assert ("overfit" in named) == is_named
