@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from pydantic import BaseModel, ValidationError
 
 from trimtab.config.report import ReportConfig
@@ -21,7 +22,6 @@ from trimtab.records import Memorisation, Plan, RunDir, Samples
 from trimtab.train.answers import first_answers, last_answers
 from trimtab.train.by_heart import first_recital, last_recital
 from trimtab.train.speaker import Speaker
-from trimtab.train.telemetry import release_memory
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -65,8 +65,8 @@ class BeforeAfter:
                 "memorised.json",
                 lambda: first_recital(self.speaker, self.data, self.plan, self.order, self.asked.recited),
             )
-        if self.asked.samples or self.asked.recited:
-            release_memory(self.speaker.device)
+        if self.speaker.device.type == "cuda":
+            torch.cuda.empty_cache()  # what a cache of keys and values took is the run's
         return Before(samples, memorisation)
 
     def after(self, run_dir: RunDir, step: int) -> None:

@@ -92,7 +92,11 @@ class Telemetry:
 
     def give_back(self) -> None:
         """Memory that was freed to the device, so that the next peak is the next step's own."""
-        release_memory(self._device)
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)
         self.start_peak()
 
     def peak_tensor_bytes(self, device_peak_bytes: int) -> tuple[int, str]:
@@ -147,15 +151,6 @@ def tensor_bytes(model: nn.Module) -> int:
     """Of its parameters and buffers, each storage once."""
     storages = [tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
-
-
-def release_memory(device: torch.device) -> None:
-    """What Python and the allocators keep for later, back to the device."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
 
 
 def resident_bytes() -> int:
