@@ -53,14 +53,15 @@ GIVEN: dict[str, dict[str, str | bytes]] = {
     "docs/how-to/resume.md": {**ROWS, "trimtab.yaml": SMALL},
     "docs/how-to/check-another-tools-config.md": {
         **ROWS,
-        "qlora.yml": f"base_model: {BASE}\nadapter: lora\nlearning_rate: 0.0002\nlora_r: 8\nlora_alpha: 16\nlora_target_linear: true\n"
+        "qlora.yml": f"base_model: {BASE}\nadapter: lora\nlearning_rate: 0.0002\nlora_r: 8\nlora_alpha: 16\n"
+        "lora_target_linear: true\n"
         "datasets: [{path: train.jsonl, ds_type: json, type: chat_template}]\nnum_epochs: 1\nval_set_size: 0.1\n",
         "examples/train_lora/sft.yaml": f"model_name_or_path: {BASE}\nstage: sft\ndo_train: true\n"
         "finetuning_type: lora\ndataset: mine\ntemplate: qwen\ncutoff_len: 256\nval_size: 0.1\n",
         "data/dataset_info.json": '{"mine": {"file_name": "../train.jsonl", "formatting": "sharegpt", "columns": '
         '{"messages": "messages"}, "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", '
         '"assistant_tag": "assistant"}}}',
-        "sft.yaml": f"model_name_or_path: {BASE}\ndataset_name: json\nuse_peft: true\n",
+        "sft.yaml": f"model_name_or_path: {BASE}\ndataset_name: train.jsonl\nuse_peft: true\n",
     },
     "docs/how-to/diagnose-a-log.md": {
         "runs/first/metrics.jsonl": LOG,
@@ -78,10 +79,10 @@ NAMES: dict[str, dict[str, Any]] = {
 }
 """What the Python of a page takes to be defined."""
 
-SHORTER = {"README.md": ["training.max_steps=4"]}
+SHORTER = {"README.md": ["training.max_steps=2", "training.gradient_accumulation_steps=1"]}
 """What the commands of a page that name a config are given besides: a run on somebody's own data takes its time."""
 
-REASONS = ("the set-up", "needs a GPU", "needs the network", "needs several devices", "a server with a page of its own")
+REASONS = ("the set-up", "needs a GPU", "needs several devices", "not yet")
 """What may keep a command from being run."""
 
 MOST_NOT_RUN = 12
@@ -175,9 +176,14 @@ class Terminal:
     def type(self, command: str) -> tuple[int, str]:
         """Exit status and output."""
         words = shlex.split(command, comments=True)
+        into = words.pop() if words[-2:-1] == [">"] else None
+        if into is not None:
+            words.pop()
         if words[0] == "trimtab" and not SHELL & set("".join(words)):
             besides = self._besides if words[1] in TAKE_A_CONFIG else []
             ended = trimtab(*words[1:], *besides, capfd=self._capfd)
+            if into is not None:
+                (self.folder / into).write_text(ended.shown, encoding="utf-8")
             return ended.status, ended.output
         if words[0] == "python" and len(words) == 2 and words[1].endswith(".py"):
             return self._run_file(words[1])
