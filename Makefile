@@ -4,17 +4,24 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: quickstart test check docs format clean
+.PHONY: quickstart test browser check docs format clean
 
 quickstart: $(STAMP) ## train the embedded demo end to end and say where the records are
 	$(BIN)/trimtab demo --output-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-test: $(STAMP) ## lint, types, import contract, then every test (no GPU, no network)
+test: $(STAMP) browser ## lint, types, import contract, then every test (no GPU, no network)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The pages of `trimtab report` are tested in a real browser: this machine's, or Debian's where we may install it.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$$CHROMIUM" \
+	|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	     && { apt-get update -qq; apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } \
+	|| echo "no Chromium here, and none can be installed: the tests of pages are skipped"
 
 check: test
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from trimtab.config import RunConfig
     from trimtab.data.prepare import PreparedData
-    from trimtab.records import ShownRow
+    from trimtab.records import EvalRecord, ShownRow, ShownRows, StepRecord
     from trimtab.records.diagnosis import Sighting
     from trimtab.records.search import Leaderboard
+    from trimtab.report.views import Page
     from trimtab.search.asked import AskTell
     from trimtab.search.planned import PlannedSearch
     from trimtab.search.run import Searched
@@ -88,8 +89,10 @@ def train(
 
     import_libraries(adapter=settings.adapter is not None)
     from trimtab import preflight
+    from trimtab.checks.shown import kept_rows
     from trimtab.model.device import find_device
     from trimtab.report.checked import show_checked
+    from trimtab.report.live_page import LivePage
     from trimtab.report.planned import plan_lines
     from trimtab.report.progress import Progress
     from trimtab.report.speak import say
@@ -101,6 +104,7 @@ def train(
     processes = Processes(device, use_cpu=settings.training.use_cpu)
     shown = console if processes.is_main else None
     notices: list[str] = []
+    worst: list[ShownRows] = []
 
     def notify(line: str) -> None:
         notices.append(line)
@@ -119,9 +123,11 @@ def train(
         report = preflight.run_all(seen, accepted)
         if report.findings:
             show_checked(shown, report.model_copy(update={"passed": (), "not_looked": ()}))
-        preflight.refuse_if_blocked(report, run_dir)
+        worst.append(kept_rows(seen, report))
+        preflight.refuse_if_blocked(report, run_dir, worst[0])
         return report
 
+    is_done = False
     try:
         run, checkpoint = assemble(
             loaded,
@@ -136,13 +142,20 @@ def train(
             on_plan=lambda plan: say(shown, plan_lines(plan, run_dir)),
             vet=vet,
         )
+        run = replace(run, rows=worst[0] if worst else None)
         watch = _guard(settings)
+        page = LivePage(run_dir, notify, is_wanted=processes.is_main and settings.report.page)
+        told = [page, *observers]
         if shown is None:
-            verdict = train_run(run, checkpoint, observers, notify, watch)
+            verdict = train_run(run, checkpoint, told, notify, watch)
         else:
             before = None if checkpoint is None else checkpoint.state
-            with Progress(shown, run.plan, before=before) as progress:
-                verdict = train_run(run, checkpoint, [progress, *observers], notify, watch)
+            earlier = [] if before is None else _earlier(run_dir, before.global_step)
+            clip = settings.training.max_grad_norm
+            with Progress(shown, run.plan, max_grad_norm=clip, before=before, earlier=earlier) as progress:
+                verdict = train_run(run, checkpoint, [progress, *told], notify, watch)
+        page.end()
+        is_done = True
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted outside the training loop; what {run_dir.path} held before is whole (go on with --resume)"
@@ -155,8 +168,14 @@ def train(
         raise TrimtabError(_out_of_memory(str(error))) from None
     finally:
         run_dir.unlock()
-        processes.end()
+        processes.end(together=is_done)
     return TrainResult(verdict, run_dir, run.plan)
+
+
+def _earlier(run_dir: RunDir, step: int) -> list[StepRecord | EvalRecord]:
+    """What the run that is resumed measured up to `step`, in its order."""
+    records = [record for some in run_dir.read_metrics() for record in some if record.step <= step]
+    return sorted(records, key=lambda record: (record.step, record.kind == "eval"))
 
 
 def _guard(settings: RunConfig) -> Watch | None:
@@ -221,13 +240,16 @@ def search(
     from trimtab.checks.accepted import accepted_rules
 
     given = _with_space(overrides, space)
-    accepted = accepted_rules(load_config(Path(config), given).config, accept)
+    settings = load_config(Path(config), given).config
+    accepted = accepted_rules(settings, accept)
 
     from trimtab.model.libraries import import_libraries
 
     import_libraries(adapter=True)
     from trimtab.report.leaderboard import grid_lines, leaderboard_lines
+    from trimtab.report.live_page import LivePage
     from trimtab.report.speak import say
+    from trimtab.search.paged import Paged
     from trimtab.search.run import search as run_search
     from trimtab.search.shown import Shown
     from trimtab.search.told import Told
@@ -249,11 +271,13 @@ def search(
                 raise
             raise TrimtabError(_out_of_memory(str(error))) from None
 
-    if console is not None and console.is_terminal:
+    page = LivePage(RunDir(settings.training.output_dir), notify, is_wanted=settings.report.page)
+    if console is not None and console.is_interactive:
         with Shown(console) as table:
-            found = run((Told(notify, is_brief=True), table), table.on_tick)
+            found = run((Told(notify, is_brief=True), Paged(page), table), table.on_tick)
     else:
-        found = run((Told(notify),), lambda names, step: None)
+        found = run((Told(notify), Paged(page)), lambda names, step: None)
+    page.end()
     board = found.leaderboard
     say(console, ["", *leaderboard_lines(board), "", *grid_lines(board)])
     return SearchResult(board, found.folder, found.best, found.onward)
@@ -468,6 +492,39 @@ def diagnose(path: Path | str) -> DiagnoseResult:
     )
 
 
+@dataclass(frozen=True)
+class ReportResult:
+    """What a report tells, and where it was written."""
+
+    page: Page
+    path: Path | None
+    """None where no file was asked for."""
+
+
+def report(paths: Sequence[Path | str], *, output: Path | None = None, write: bool = True) -> ReportResult:
+    """Show runs to a person: one self-contained HTML file. No torch, no GPU, no network.
+
+    Args:
+        paths: A run folder (whole, half-written, or going on), a search's folder, another tool's log; or several runs,
+            which are shown side by side.
+        output: The file to write; by default report.html in the folder, or here where there are several.
+        write: Also write it; else only `page` is made.
+
+    Raises:
+        LogError: one of them is not there, or holds no run.
+        OutputError: the file cannot be written, or is no report.
+    """
+    from trimtab.report.views import page_of
+    from trimtab.report.written import default_output, write_page
+
+    page = page_of(paths)
+    if not write:
+        return ReportResult(page, None)
+    path = default_output(paths) if output is None else output
+    write_page(page, path)
+    return ReportResult(page, path)
+
+
 def explain(rule: str | None = None) -> str:
     """A rule's manual page; without a name, one line for each rule.
 
@@ -654,10 +711,7 @@ def demo(
     Raises:
         UserError: `curve` is none of them, or `output_dir` cannot be used.
     """
-    from rich.text import Text
-
     from trimtab.demo import show
-    from trimtab.report.curve import loss_curve
     from trimtab.report.speak import say
 
     config = show.demo_config(curve, output_dir)
@@ -670,9 +724,6 @@ def demo(
             show.graded(generate(output_dir, questions, base=base, max_new_tokens=show.LONGEST_ANSWER_TOKENS))
             for base in (True, False)
         )
-        curve_lines = loss_curve(*result.run_dir.read_metrics(), color=console.is_terminal)
-        for line in curve_lines:
-            console.print(Text.from_ansi(line), no_wrap=True)
         say(console, ["", *show.comparison_lines(before, after), ""])
     return result
 
@@ -693,6 +744,7 @@ __all__ = [
     "DiagnoseResult",
     "ExportResult",
     "PlanResult",
+    "ReportResult",
     "SearchResult",
     "TrainResult",
     "ask_tell",
@@ -706,6 +758,7 @@ __all__ = [
     "generate",
     "init",
     "plan",
+    "report",
     "schema",
     "search",
     "train",

@@ -25,7 +25,7 @@ from trimtab.model.load import has_tokenizer, longest_position
 from trimtab.model.well_known import well_known_config
 from trimtab.plan.gpus import find_gpu
 from trimtab.plan.planner import DataSize
-from trimtab.records import CheckReport, Device, Plan, RunDir, Status, Verdict
+from trimtab.records import CheckReport, Device, Plan, RunDir, ShownRows, Status, Verdict
 from trimtab.rehearsal.planning import rehearsed_plan, sizes
 from trimtab.rehearsal.shapes import Sizes
 from trimtab.train.assemble import data_size, load_model
@@ -163,8 +163,8 @@ def run_all(seen: Evidence, accepted: Collection[str]) -> CheckReport:
     return run_checks(seen, RULES, accept=accepted)
 
 
-def refuse_if_blocked(report: CheckReport, run_dir: RunDir) -> None:
-    """Keep the report of a run that will not be, and say why.
+def refuse_if_blocked(report: CheckReport, run_dir: RunDir, rows: ShownRows | None = None) -> None:
+    """Keep the report of a run that will not be, and its worst `rows`, and say why.
 
     Raises:
         Blocked: something blocks that was not let pass.
@@ -173,6 +173,8 @@ def refuse_if_blocked(report: CheckReport, run_dir: RunDir) -> None:
         return
     _make(run_dir)
     run_dir.write_json(run_dir.check, report)
+    if rows is not None:
+        run_dir.write_rows(rows)
     blocking = [finding.rule for finding in report.findings if finding.blocks]
     refused = Verdict(
         status=Status.FAILED,

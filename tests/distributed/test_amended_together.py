@@ -43,15 +43,16 @@ def config_of(world: TinyWorld, run: Path, *, accumulation: int, fsdp: bool = Fa
 
 @pytest.mark.parametrize("fsdp", [False, True], ids=["ddp", "fsdp"])
 def test_a_micro_batch_is_halved_in_all_processes_if_one_asks(
-    world: TinyWorld, tmp_path: Path, launch_script: Any, fsdp: bool
+    world: TinyWorld, tmp_path: Path, torchrun: Any, forked: Any, fsdp: bool
 ) -> None:
+    """Sharded as a script of a user's that `torchrun` starts, and which ends by itself."""
     one = config_of(world, tmp_path / "one", accumulation=2)
     one["adapter"] = "none" if fsdp else one["adapter"]
     train(one)
     child = tmp_path / "child.py"
     child.write_text(CHILD)
     config = write_config(tmp_path / "two.yaml", config_of(world, tmp_path / "two", accumulation=1, fsdp=fsdp))
-    done = launch_script(child, config)
+    done = (torchrun if fsdp else forked)(child, config)
     assert done.returncode == 0, done.stderr
 
     [amendment] = [event for event in RunDir(tmp_path / "two").read_events() if event.kind == "amendment"]

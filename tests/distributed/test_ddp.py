@@ -22,7 +22,7 @@ from support.runs import (
 )
 from support.tiny import TinyWorld
 
-from trimtab.records import RunDir
+from trimtab.records import RunDir, Samples
 
 
 def config_of(world: TinyWorld, run: Path, *, adapter: Any, accumulation: int, **training: Any) -> dict[str, Any]:
@@ -41,15 +41,21 @@ def config_of(world: TinyWorld, run: Path, *, adapter: Any, accumulation: int, *
 
 @pytest.mark.parametrize(("adapter", "packing"), [({"r": 4}, "auto"), ("none", "off")], ids=["lora", "full"])
 def test_two_processes_train_what_one_trains(
-    world: TinyWorld, tmp_path: Path, launch: Any, adapter: Any, packing: str
+    world: TinyWorld, tmp_path: Path, torchrun: Any, forked: Any, adapter: Any, packing: str
 ) -> None:
     one = config_of(world, tmp_path / "one", adapter=adapter, accumulation=4)
     two = config_of(world, tmp_path / "two", adapter=adapter, accumulation=2)
     for config in (one, two):
         config["data"]["packing"] = packing
+        config["report"] = {"samples": 2, "max_new_tokens": 4}
     train(one)
-    done = launch(write_config(tmp_path / "two.yaml", two))
+    launch = forked if adapter == "none" else torchrun
+    done = launch("-m", "trimtab", "train", write_config(tmp_path / "two.yaml", two))
     assert done.returncode == 0, done.stderr
+    said = [Samples.model_validate_json(RunDir(tmp_path / name).samples.read_text()) for name in ("one", "two")]
+    assert [sample.base for sample in said[0].samples] == [sample.base for sample in said[1].samples]
+    assert all(sample.tuned is not None for sample in said[1].samples)
+    assert RunDir(tmp_path / "two").memorised.exists()
 
     plan = RunDir(tmp_path / "two").read_plan()
     assert plan.processes.value == 2
@@ -66,12 +72,12 @@ def test_two_processes_train_what_one_trains(
 
 
 def test_records_are_written_once_and_a_resume_over_two_processes_is_bit_identical(
-    world: TinyWorld, tmp_path: Path, launch: Any
+    world: TinyWorld, tmp_path: Path, forked: Any
 ) -> None:
     """Interrupted by SIGTERM to one of the two, as a scheduler that takes a node back would."""
     adapter = {"r": 4, "lora_dropout": 0.1}
     run = config_of(world, tmp_path / "run", adapter=adapter, accumulation=2, save_steps=4)
-    done = launch(write_config(tmp_path / "run.yaml", run))
+    done = forked("-m", "trimtab", "train", write_config(tmp_path / "run.yaml", run))
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 10 + 3
@@ -81,17 +87,17 @@ def test_records_are_written_once_and_a_resume_over_two_processes_is_bit_identic
     for folder in ("final", "checkpoint-8", "checkpoint-10"):
         shutil.rmtree(tmp_path / "run" / folder)
     (tmp_path / "run" / "verdict.json").unlink()
-    done = launch(tmp_path / "run.yaml", "--resume")
+    done = forked("-m", "trimtab", "train", tmp_path / "run.yaml", "--resume")
     assert done.returncode == 0, done.stderr
     assert "resuming from checkpoint-4" in done.stdout
     assert same_bits(tmp_path / "run" / "final", tmp_path / "whole" / "final")
     assert curve(tmp_path / "run") == curve(tmp_path / "whole")
 
 
-def test_a_users_mistake_ends_all_processes_with_one_message(world: TinyWorld, tmp_path: Path, launch: Any) -> None:
+def test_a_users_mistake_ends_all_processes_with_one_message(world: TinyWorld, tmp_path: Path, forked: Any) -> None:
     config = config_of(world, tmp_path / "run", adapter={"r": 4}, accumulation=2)
     config["data"]["train"] = str(tmp_path / "nowhere.jsonl")
-    done = launch(write_config(tmp_path / "run.yaml", config))
+    done = forked("-m", "trimtab", "train", write_config(tmp_path / "run.yaml", config))
     assert done.returncode != 0
     assert done.stderr.count("error: ") <= 1 + done.stderr.count("error: torch")
     assert "nowhere.jsonl" in done.stderr

@@ -22,11 +22,12 @@ def config_of(world: TinyWorld, run: Path, *, adapter: Any, fsdp: bool, accumula
 
 @pytest.mark.parametrize("adapter", [{"r": 4}, "none"], ids=["lora", "full"])
 def test_sharded_equals_copied_and_its_files_need_no_processes(
-    world: TinyWorld, tmp_path: Path, launch: Any, adapter: Any
+    world: TinyWorld, tmp_path: Path, forked: Any, adapter: Any
 ) -> None:
     train(config_of(world, tmp_path / "one", adapter=adapter, fsdp=False, accumulation=4))
     sharded = config_of(world, tmp_path / "sharded", adapter=adapter, fsdp=True)
-    done = launch(write_config(tmp_path / "sharded.yaml", sharded))
+    sharded["report"] = {"samples": 2}
+    done = forked("-m", "trimtab", "train", write_config(tmp_path / "sharded.yaml", sharded))
     assert done.returncode == 0, done.stderr
 
     # against one process, which equals DDP (test_ddp.py)
@@ -34,6 +35,12 @@ def test_sharded_equals_copied_and_its_files_need_no_processes(
     assert relative(norms(tmp_path / "sharded"), norms(tmp_path / "one")) < 1e-4
     evals, expected = (RunDir(tmp_path / name).read_metrics()[1] for name in ("sharded", "one"))
     assert relative([e.loss for e in evals], [e.loss for e in expected]) < 1e-5
+
+    moved = [[step.update_ratio for step in RunDir(tmp_path / name).read_metrics()[0]] for name in ("sharded", "one")]
+    assert moved[0] == pytest.approx(moved[1], rel=0.5), "by the main process's part of the same tensors"
+    assert not RunDir(tmp_path / "sharded").samples.exists()
+    events = RunDir(tmp_path / "sharded").read_events()
+    assert sum("samples.json and memorised.json are left out" in event.message for event in events) == 1
 
     final = tmp_path / "sharded" / "final"
     assert loaded_plainly(world, final, adapter) == pytest.approx(evals[-1].loss, rel=1e-5)

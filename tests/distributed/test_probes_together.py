@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.tiny import TinyWorld
@@ -51,22 +50,16 @@ assert same(before, after), "a probe left a trace"
 run.advance(1)
 assert run.history == alone.history, (run.history, alone.history)
 (folder / f"said{{processes.index}}.json").write_text(json.dumps(said))
-processes.end()
+processes.end(together=True)
 """
 
 
 @pytest.mark.parametrize("fsdp", [True])
-def test_all_processes_come_to_the_same(world: TinyWorld, tmp_path: Path, fsdp: bool) -> None:
+def test_all_processes_come_to_the_same(world: TinyWorld, tmp_path: Path, forked: Any, fsdp: bool) -> None:
     tests = str(Path(__file__).parent.parent)
     script = tmp_path / "child.py"
     script.write_text(CHILD.format(tests=tests, world=str(world.folder), folder=str(tmp_path), fsdp=fsdp))
-    ran = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+    ran = forked(script)
     assert ran.returncode == 0, ran.stderr[-4000:]
     first, second = ((tmp_path / f"said{index}.json").read_text() for index in (0, 1))
     assert first == second

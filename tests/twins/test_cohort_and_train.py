@@ -12,7 +12,7 @@ from support.runs import losses, relative, sections, tensors, train
 from support.tiny import TinyWorld
 
 from trimtab.config import load_config
-from trimtab.records import RunDir
+from trimtab.records import RunDir, Samples
 from trimtab.search.onward import begin_run
 from trimtab.search.shared import Shared, entrant_of
 from trimtab.train.inputs import prepare_inputs
@@ -46,6 +46,7 @@ def test_the_run_goes_on_from_the_trial(world: TinyWorld, tmp_path: Path) -> Non
     """Five steps of a search and the rest of the run are the run."""
     config: Any = sections(world, tmp_path / "whole", learning_rate=3e-3, max_steps=10, warmup_steps=2, eval_steps=5)
     config["adapter"] = {"r": 4, "lora_dropout": 0.1}
+    config["report"] = {"samples": 2, "max_new_tokens": 4, "recited": 2}
     train(config)
     loaded = load_config(tmp_path / "whole.yaml", [f"training.output_dir={tmp_path / 'onward'}"])
     plan = RunDir(tmp_path / "whole").read_plan()
@@ -66,3 +67,6 @@ def test_the_run_goes_on_from_the_trial(world: TinyWorld, tmp_path: Path) -> Non
     evals = [[record.loss for record in RunDir(tmp_path / name).read_metrics()[1]] for name in ("onward", "whole")]
     assert evals[0] == pytest.approx([evals[1][0], *evals[1][2:]], rel=1e-5)  # that of step 5 was the search's own
     assert result.verdict.base_eval_loss == pytest.approx(evals[1][0])
+    said = [Samples.model_validate_json(RunDir(tmp_path / name).samples.read_text()) for name in ("onward", "whole")]
+    assert [one.base for one in said[0].samples] == [one.base for one in said[1].samples]
+    assert said[0].step and RunDir(tmp_path / "onward").memorised.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import islice, zip_longest
 from typing import Any
@@ -13,11 +14,17 @@ import numpy as np
 
 from trimtab.checks.evidence import Evidence
 from trimtab.data.prepare import RowAgain, read_again
-from trimtab.data.row import name_place, place_of
+from trimtab.data.row import name_place, place_of, split_place
 from trimtab.data.store import Example, TokenizedRows, TokenStore
 from trimtab.data.tokenize import Ids, TextTokenizer
 from trimtab.errors import DataError
-from trimtab.records import CheckReport, Severity, ShownRow, ShownToken, TokenKind
+from trimtab.records import CheckReport, Severity, ShownRow, ShownRows, ShownToken, TokenKind
+
+KEPT_ROWS = 6
+KEPT_TOKENS = 2000
+"""Of a row: more than anybody reads, and so that `rows.json` stays below about 1 MB."""
+FARTHEST_LINE = 5000
+"""What was cut is read from a file again up to this line, about 0.1 s of JSON Lines; no run waits for more."""
 
 
 def shown_rows(seen: Evidence, report: CheckReport, count: int) -> list[ShownRow]:
@@ -29,12 +36,31 @@ def shown_rows(seen: Evidence, report: CheckReport, count: int) -> list[ShownRow
     """
     rows = TokenizedRows.open(seen.data.train.folder.parent)
     wanted = dict(islice(_wanted(seen, report, rows, count).items(), count))
-    lost = [place for place in wanted if _is_lost(seen, rows, place)]
+    return _all_shown(seen, rows, wanted, list(wanted), None)
+
+
+def kept_rows(seen: Evidence, report: CheckReport) -> ShownRows:
+    """What `train` keeps of a run's rows: at most `KEPT_ROWS`, the worst, then ordinary ones; of a long row its two
+    ends. A row that was dropped far down a file is passed over for the next one."""
+    rows = TokenizedRows.open(seen.data.train.folder.parent)
+    every = _wanted(seen, report, rows, KEPT_ROWS)
+    is_near = {place: split_place(place)[1] <= FARTHEST_LINE for place in every}
+    at_hand = (place for place in every if is_near[place] or _stored(seen, place) is not None)
+    wanted = {place: every[place] for place in islice(at_hand, KEPT_ROWS)}
+    again = [place for place in wanted if is_near[place]]
+    return ShownRows(rows=tuple(_all_shown(seen, rows, wanted, again, KEPT_TOKENS)))
+
+
+def _all_shown(
+    seen: Evidence, rows: TokenizedRows, wanted: dict[int, list[str]], again: Sequence[int], most_tokens: int | None
+) -> list[ShownRow]:
+    """Of the places in `again`, what is not in the prepared data is read from the files."""
+    lost = [place for place in again if _is_lost(seen, rows, place)]
     try:
-        again = read_again(seen.config.data, seen.tokenizer, lost) if lost else {}
+        found = read_again(seen.config.data, seen.tokenizer, lost) if lost else {}
     except DataError:
-        again = {}
-    return [_shown(seen, rows, place, ", ".join(why), again.get(place)) for place, why in wanted.items()]
+        found = {}
+    return [_shown(seen, rows, place, ", ".join(why), found.get(place), most_tokens) for place, why in wanted.items()]
 
 
 def token_texts(tokenizer: Any, text_tokenizer: TextTokenizer, ids: Sequence[int] | Ids) -> list[str]:
@@ -99,29 +125,33 @@ def _places(row: str, sources: Sequence[str]) -> list[int]:
     ]
 
 
-def _shown(seen: Evidence, rows: TokenizedRows, place: int, why: str, again: RowAgain | None) -> ShownRow:
+def _shown(
+    seen: Evidence, rows: TokenizedRows, place: int, why: str, again: RowAgain | None, most_tokens: int | None
+) -> ShownRow:
     name = name_place(place, seen.data.train.sources)
     stored = _stored(seen, place)
     if stored is None:
-        return _shown_dropped(seen, name, why, again)
+        return _shown_dropped(seen, name, why, again, most_tokens)
     kept = len(stored.input_ids)
     uncut = again.example if again is not None else None
     if uncut is not None and _begins_with(uncut, stored):
-        return ShownRow(name, why, _tokens(seen, uncut, kept))
-    return ShownRow(name, why, _tokens(seen, stored, kept), unseen_tokens=_full_length(rows, place) - kept)
+        return _row(seen, name, why, uncut, kept, most_tokens)
+    row = _row(seen, name, why, stored, kept, most_tokens)
+    return replace(row, unseen_tokens=_full_length(rows, place) - kept)
 
 
-def _shown_dropped(seen: Evidence, name: str, why: str, again: RowAgain | None) -> ShownRow:
+def _shown_dropped(seen: Evidence, name: str, why: str, again: RowAgain | None, most_tokens: int | None) -> ShownRow:
     limit = seen.data.report.max_length
     if again is None:
         return ShownRow(name, f"{why}; not in the training data, and cannot be read again", ())
     if again.example is None:
         tokens = seen.text_tokenizer.encode([json.dumps(again.value, ensure_ascii=False, default=str)])[0].input_ids
         raw = Example(tokens, np.zeros(len(tokens), np.bool_))
-        return ShownRow(name, f"{why}; dropped: {again.why_dropped}; the row as it stands", _tokens(seen, raw, 0))
+        said = f"{why}; dropped: {again.why_dropped}; the row as it stands"
+        return _row(seen, name, said, raw, 0, most_tokens)
     length, first = len(again.example.input_ids), int(np.argmax(again.example.is_target))
     said = f"dropped: {length:,} tokens, its first target is number {first + 1:,}, max_length is {limit:,}"
-    return ShownRow(name, f"{why}; {said}", _tokens(seen, again.example, limit if length > limit else length))
+    return _row(seen, name, f"{why}; {said}", again.example, limit if length > limit else length, most_tokens)
 
 
 def _stored(seen: Evidence, place: int) -> Example | None:
@@ -149,12 +179,25 @@ def _is_lost(seen: Evidence, rows: TokenizedRows, place: int) -> bool:
     return stored is None or len(stored.input_ids) < _full_length(rows, place)
 
 
-def _tokens(seen: Evidence, example: Example, kept: int) -> list[ShownToken]:
-    texts = token_texts(seen.tokenizer, seen.text_tokenizer, example.input_ids)
+def _row(seen: Evidence, name: str, why: str, example: Example, kept: int, most_tokens: int | None) -> ShownRow:
+    """The first `kept` tokens are in the training data. Of more than `most_tokens` those in the middle are left out."""
+    length = len(example.input_ids)
+    if most_tokens is None or length <= most_tokens:
+        return ShownRow(name, why, _tokens(seen, example, kept, 0, length))
+    head = most_tokens // 2
+    tail = length - (most_tokens - head)
+    tokens = [*_tokens(seen, example, kept, 0, head), *_tokens(seen, example, kept, tail, length)]
+    return ShownRow(name, why, tokens, left_out_at=head, left_out_tokens=tail - head)
+
+
+def _tokens(seen: Evidence, example: Example, kept: int, start: int, end: int) -> list[ShownToken]:
+    """Those of [start, end)."""
+    before = max(0, start - 1)  # a token's text may depend on the one before it
+    texts = token_texts(seen.tokenizer, seen.text_tokenizer, example.input_ids[before:end])[start - before :]
     special = seen.text_tokenizer.special_ids
     return [
-        ShownToken(text, _kind(at < kept, bool(is_target), int(token) in special))
-        for at, (text, token, is_target) in enumerate(zip(texts, example.input_ids, example.is_target, strict=True))
+        ShownToken(text, _kind(at < kept, bool(example.is_target[at]), int(example.input_ids[at]) in special))
+        for at, text in enumerate(texts, start)
     ]
 
 

@@ -52,6 +52,8 @@ Gpu = Annotated[
         show_default=False,
     ),
 ]
+MOST_UNDRAWN = 3
+"""Steps: so few are no curve."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON, and nothing else.")]
 
 
@@ -250,6 +252,41 @@ def search(
 
 
 @app.command()
+def report(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="A run's folder, a search's, or a log of any tool; several runs are shown side by side.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file to write; RUN/report.html if not named.", show_default=False),
+    ] = None,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Draw it here as plain text; write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show runs: verdict, curves and what happened on one HTML page, which needs no network and no server."""
+    from trimtab import api
+
+    result = api.report(runs, output=output, write=not terminal and not as_json)
+    if as_json:
+        print(result.page.model_dump_json(indent=2))
+    elif terminal:
+        from trimtab.report.terminal import page_lines
+
+        width = min(100, _console().width)
+        for line in page_lines(result.page, width=width):
+            print(line)
+    else:
+        for run in result.page.runs if result.page.comparison is None else ():
+            print(f"{run.headline.word}: {run.headline.sentence}")
+        print(f"written: {result.path}")
+
+
+@app.command()
 def demo(
     curve: Annotated[
         str, typer.Option(help="Which curve to show: healthy, too-high or too-low (learning rate).")
@@ -412,11 +449,30 @@ def _tell_ending(result: TrainResult, command: list[str]) -> None:
 
     from trimtab.report.ending import ending_lines
 
+    _draw_curve(result)
     resume = shlex.join([*command, "--resume"])
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         resume += "  (by the same launcher)"
     for line in ending_lines(result.verdict, result.run_dir, resume_command=resume):
         print(line)
+
+
+def _draw_curve(result: TrainResult) -> None:
+    """The loss, and how to read it."""
+    from rich.text import Text
+
+    from trimtab import api
+    from trimtab.report.terminal import curve_lines
+
+    [run] = api.report([result.run_dir.path], write=False).page.runs
+    if len(run.curve.columns.step) < MOST_UNDRAWN:
+        return
+    console = _console()
+    for line in curve_lines(run, width=min(80, console.width), color=console.is_terminal and not console.no_color):
+        console.print(Text.from_ansi(line), no_wrap=True, crop=False, highlight=False)
+    print()
+    for sentence in run.reading.sentences:
+        print(sentence)
 
 
 def _console() -> Console:

@@ -1,4 +1,4 @@
-"""The whole config: seven sections, one owner each."""
+"""The whole config: eight sections, one owner each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from trimtab.config.checks import ChecksConfig
 from trimtab.config.data import DataConfig
 from trimtab.config.guard import GuardConfig
 from trimtab.config.model import ModelConfig
+from trimtab.config.report import ReportConfig
 from trimtab.config.rules import conflicts
 from trimtab.config.search import SearchConfig
 from trimtab.config.training import TrainingConfig
@@ -24,6 +25,7 @@ SECTIONS: dict[str, type[Section]] = {
     "training": TrainingConfig,
     "checks": ChecksConfig,
     "guard": GuardConfig,
+    "report": ReportConfig,
     "search": SearchConfig,
 }
 
@@ -48,6 +50,10 @@ class RunConfig(Section):
     guard: GuardConfig = Field(
         default_factory=GuardConfig,
         description="Who watches the run, and what may be done about what is seen.",
+    )
+    report: ReportConfig = Field(
+        default_factory=ReportConfig,
+        description="What is measured of a run for its reader alone.",
     )
 
     search: SearchConfig = Field(

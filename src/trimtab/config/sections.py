@@ -22,6 +22,7 @@ _EXAMPLES = {
     "training": "{learning_rate: 2e-4}",
     "checks": "{ignore: [too-few-examples]}",
     "guard": "{mode: repair}",
+    "report": "{samples: 8}",
 }
 _SHORTHAND = {"model": "name_or_path", "data": "train"}
 _MAPPING_KEYS = {

@@ -31,6 +31,7 @@ _COMMON = {
     ),
     "checks": ("ignore",),
     "guard": ("mode",),
+    "report": ("samples",),
     "search": ("steps",),
 }
 _TITLES = {
@@ -40,6 +41,7 @@ _TITLES = {
     "training": "how the weights move, and how the run is watched and kept",
     "checks": "what the checks before the run find and may not refuse it for",
     "guard": "who watches the run, and what may be done about what is seen",
+    "report": "what is measured of a run for its reader alone",
     "search": "what trimtab search tries, and how (trimtab train does not look here)",
 }
 _WIDTH = 106

@@ -62,3 +62,10 @@ def micro_batches(rows: Rows, *, micro_batch_size: int, process: int, processes:
     largest_share = -(-len(rows) // processes)
     count = max(1, -(-largest_share // micro_batch_size))
     return [share[i * micro_batch_size : (i + 1) * micro_batch_size] for i in range(count)]
+
+
+def evenly(rows: Rows, most: int) -> Rows:
+    """At most so many of them, in order."""
+    if len(rows) <= most:
+        return rows
+    return np.asarray(rows[np.linspace(0, len(rows) - 1, max(0, most)).round().astype(int)], dtype=np.int64)

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.data.row import name_place
+from trimtab.data.row import name_place, place_of
 
 STORE_FORMAT = 3
 
@@ -118,6 +118,14 @@ class TokenStore:
     def place_name(self, index: int) -> str:
         """The row that the example was made of: "train.jsonl:17"."""
         return name_place(int(self.places[index]), self.sources)
+
+    def row_at(self, place_name: str) -> int | None:
+        """The example that was made of this row ("train.jsonl:17"); None if none was."""
+        source, _, line = place_name.rpartition(":")
+        if source not in self.sources or not line.isdigit():
+            return None
+        found = np.flatnonzero(self.places == place_of(self.sources.index(source), int(line)))
+        return int(found[0]) if len(found) else None
 
     @property
     def tokens(self) -> int:

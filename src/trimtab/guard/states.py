@@ -14,7 +14,7 @@ import torch
 
 from trimtab.config import RunConfig
 from trimtab.data.collate import Batch, Layout, collate
-from trimtab.data.order import Order, Rows
+from trimtab.data.order import Order, Rows, evenly
 from trimtab.data.prepare import PreparedData
 from trimtab.data.store import Example, TokenStore
 from trimtab.guard.apart import Kept, keep, restore
@@ -281,13 +281,6 @@ class States:
         lengths = (self.train if store is None else store).lengths
         each = FORWARD_SHARE * forwards * float(lengths.mean()) / self.tokens_per_step
         return max(0, int(budget_steps / each))
-
-
-def evenly(rows: Rows, most: int) -> Rows:
-    """At most so many of them, in order."""
-    if len(rows) <= most:
-        return rows
-    return np.asarray(rows[np.linspace(0, len(rows) - 1, max(0, most)).round().astype(int)], dtype=np.int64)
 
 
 def is_lost(losses: Sequence[float]) -> bool:

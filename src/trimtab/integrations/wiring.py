@@ -135,7 +135,7 @@ class Wiring:
         self._updates += 1
         self._scheduled += not was_skipped
         unmoved, self._unmoved = self._unmoved, None
-        return None if unmoved is None or was_skipped else unmoved()
+        return None if unmoved is None or was_skipped else unmoved()[0]
 
 
 def _planned_rates(scheduler: Any) -> Callable[[int], list[float]] | None:

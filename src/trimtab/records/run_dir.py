@@ -24,6 +24,7 @@ from trimtab.records.event import RunEvent
 from trimtab.records.finding import CheckReport
 from trimtab.records.metrics import EvalRecord, StepRecord, read_metric
 from trimtab.records.plan import Plan
+from trimtab.records.shown_row import ShownRows
 from trimtab.records.verdict import Verdict
 from trimtab.records.whole_folder import write_error
 
@@ -119,6 +120,10 @@ class RunDir:
     def write_json(self, path: Path, record: BaseModel) -> None:
         self.write_text(path, record.model_dump_json(indent=2) + "\n")
 
+    def write_rows(self, rows: ShownRows) -> None:
+        """Without a line for each of their tokens, unlike `write_json`."""
+        self.write_text(self.rows, rows.model_dump_json() + "\n")
+
     def write_text(self, path: Path, text: str) -> None:
         """Write a whole file or nothing: aside, synced, renamed."""
         aside = path.with_name(f".{path.name}.tmp")
@@ -172,6 +177,20 @@ class RunDir:
 
     def unlock(self) -> None:
         self._lock.release(force=True)
+
+    def is_locked(self) -> bool:
+        """Whether a process is training into the folder. A copy of a folder on another machine has a lock that nobody
+        holds; one that cannot be asked is taken for free."""
+        lock = self.path / ".lock"
+        if not lock.exists() or not os.access(lock, os.W_OK):
+            return False
+        try:
+            with FileLock(lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
 

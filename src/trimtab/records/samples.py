@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Sample(BaseModel):
-    """One held-out prompt, answered by the base alone and by the tuned model, greedily."""
+    """One held-out prompt, answered greedily by the base and by the tuned model."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -17,7 +17,9 @@ class Sample(BaseModel):
     reference: str
     """What the row answers."""
     base: str
-    tuned: str
+    """By the model before its first step."""
+    tuned: str | None = None
+    """By the final weights; None while the run has none."""
 
 
 class Samples(BaseModel):
@@ -26,8 +28,8 @@ class Samples(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     format: int = 1
-    step: int
-    """After which the tuned model answered."""
+    step: int = 0
+    """Of the final weights, which answered; 0 while the run has none."""
     max_new_tokens: int
     samples: tuple[Sample, ...]
 
@@ -41,9 +43,10 @@ class RecitedRow(BaseModel):
     target_tokens: int
     base_tokens: int
     """Target tokens from the first on that the base gives back without an error."""
-    tuned_tokens: int
+    tuned_tokens: int | None = None
+    """The same of the final weights; None while the run has none."""
     text: str
-    """The targets, as text."""
+    """The targets, as text, or the first 512 of them."""
 
     @property
     def is_whole(self) -> bool:
@@ -57,7 +60,8 @@ class Memorisation(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     format: int = 1
-    step: int
+    step: int = 0
+    """Of the final weights; 0 while the run has none."""
     train: tuple[RecitedRow, ...]
     """A sample of the training rows that is spread evenly over the data."""
     validation: tuple[RecitedRow, ...]

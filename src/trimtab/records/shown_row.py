@@ -40,6 +40,9 @@ class ShownRow:
     tokens: Sequence[ShownToken]
     unseen_tokens: int = 0
     """Cut tokens whose texts are not at hand; they come after `tokens`."""
+    left_out_at: int = 0
+    left_out_tokens: int = 0
+    """Of a very long row: so many tokens are left out before number `left_out_at` of `tokens`."""
 
 
 class ShownRows(BaseModel):

@@ -12,8 +12,7 @@ from typing import Any
 
 from trimtab.diagnose.cause import CERTAIN
 from trimtab.records import CauseFound, RemedyKind, Repair, RunDir, Status, Verdict
-from trimtab.records.units import memory_size
-from trimtab.report.progress import duration
+from trimtab.records.units import duration, memory_size
 from trimtab.report.visible import visible
 
 WHO = {
@@ -43,6 +42,8 @@ def ending_lines(verdict: Verdict, run_dir: RunDir, *, resume_command: str) -> l
         return lines
     if verdict.final_weights:
         lines.append(f"weights: {run_dir.final} ({verdict.final_weights})")
+    if run_dir.report.exists():
+        lines.append(f"report: {run_dir.report}")
     curves = f"; curves: tensorboard --logdir {run_dir.tensorboard}" if run_dir.tensorboard.exists() else ""
     lines.append(f"records: {run_dir.path}{curves}")
     if verdict.reproduce and verdict.status is Status.FAILED:

@@ -8,8 +8,7 @@ from typing import Any
 from trimtab.plan.learning_rate import FULL_RANGE, LORA_RANGE
 from trimtab.plan.schedule import schedule
 from trimtab.records import Plan
-from trimtab.records.units import memory_size
-from trimtab.report.progress import duration
+from trimtab.records.units import duration, memory_size
 
 _LABELS = {
     "per_device_train_batch_size": "micro batch",
@@ -55,11 +54,16 @@ def _decisions(plan: Plan) -> Iterator[str]:
     for name, decision in plan.decisions().items():
         if name == "lr_scheduler_kwargs" and not decision.value:
             continue
-        label = _LABELS.get(name, name.replace("_", " "))
-        yield f"{label:<18} {_shown(decision.value):<22} {decision.unit:<24} {decision.source:<8} {decision.reason}"
+        label, text = decision_label(name), decision_text(decision.value)
+        yield f"{label:<18} {text:<22} {decision.unit:<24} {decision.source:<8} {decision.reason}"
 
 
-def _shown(value: Any) -> str:
+def decision_label(name: str) -> str:
+    """What a person calls a decision."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def decision_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):  # the steps at which something happens

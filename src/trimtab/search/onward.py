@@ -9,13 +9,14 @@ import torch
 
 from trimtab.config import RunConfig, dump_yaml, with_absolute_paths
 from trimtab.data.prepare import PreparedData
-from trimtab.model.fit import fit
+from trimtab.model.fit import Fit, fit
 from trimtab.model.load import pad_id
 from trimtab.model.target_loss import TargetLoss
 from trimtab.model.weights import assign, trained_parameters
 from trimtab.records import EvalRecord, Plan, RunDir, RunEvent, StepRecord
 from trimtab.records.run_dir import RUN_FORMAT
 from trimtab.train.assemble import load_model
+from trimtab.train.before_after import BeforeAfter
 from trimtab.train.checkpoint import Keeper
 from trimtab.train.evaluate import evaluate
 from trimtab.train.feed import Feed
@@ -24,7 +25,8 @@ from trimtab.train.member_state import MemberState
 from trimtab.train.output import check_output
 from trimtab.train.precision import Precision
 from trimtab.train.processes import Processes
-from trimtab.train.run import identity, learner_of
+from trimtab.train.run import identity, learner_of, order_of
+from trimtab.train.speaker import Speaker
 from trimtab.train.state import RunState
 
 
@@ -49,7 +51,16 @@ def begin_run(
     precision, processes = Precision.named(plan.precision.value, device), Processes.alone(device)
     learner = learner_of(model, plan, config.training)
     started = RunState(global_step=state.progress.steps, tokens_seen=state.progress.tokens)
-    base = _base_evaluation(config, plan, data, tokenizer, model, precision, processes)
+    fitted = fit(
+        model,
+        packing=plan.packing.value,
+        own_attention=config.model.attn_implementation != "auto",
+        device=device,
+        autocast=precision.autocast,
+    )
+    speaker = Speaker(model, tokenizer, fitted, precision, device, plan.per_device_eval_batch_size.value)
+    before = BeforeAfter(config.report, speaker, plan, data, order_of(config, plan), notify).before()
+    base = _base_evaluation(plan, data, tokenizer, model, fitted, precision, processes)
     if base is not None:
         started.base_eval_loss = base.loss
     started.had_gradient = any(norm > 0 for norm in state.progress.grad_norms)
@@ -64,6 +75,7 @@ def begin_run(
     run_dir.write_text(run_dir.config, dump_yaml(with_absolute_paths(config)))
     run_dir.write_json(run_dir.plan, plan)
     run_dir.write_json(run_dir.data_report, data.report)
+    before.write(run_dir)
     detail = {"format": RUN_FORMAT, "torch": torch.__version__, "processes": 1}
     message = f"the first {started.global_step} steps are a search's"
     run_dir.append_event(RunEvent(kind="started", step=0, message=message, detail=detail))
@@ -96,11 +108,11 @@ def restore(learner: Learner, state: MemberState) -> None:
 
 
 def _base_evaluation(
-    config: RunConfig,
     plan: Plan,
     data: PreparedData,
     tokenizer: object,
     model: torch.nn.Module,
+    fitted: Fit,
     precision: Precision,
     processes: Processes,
 ) -> EvalRecord | None:
@@ -108,15 +120,7 @@ def _base_evaluation(
     if data.validation is None or not plan.eval_points.value:
         return None
     assert trained_parameters(model), "an adapter learns"
-    device = processes.device
-    fitted = fit(
-        model,
-        packing=plan.packing.value,
-        own_attention=config.model.attn_implementation != "auto",
-        device=device,
-        autocast=precision.autocast,
-    )
-    batches = Feed(fitted.layout, pad_id(tokenizer), device, 0, 1).all(
+    batches = Feed(fitted.layout, pad_id(tokenizer), processes.device, 0, 1).all(
         data.validation, plan.per_device_eval_batch_size.value
     )
     [loss], tokens, seconds = evaluate(

@@ -30,7 +30,10 @@ from trimtab.train.inputs import prepare_inputs
 from trimtab.train.output import check_output
 
 IDENTITY = "search.json"
-FREE = frozenset({"training.output_dir", "data.cache_dir", "data.workers", "search.engine", "search.max_cohort"})
+FREE = frozenset(
+    {"training.output_dir", "data.cache_dir", "data.workers", "search.engine", "search.max_cohort"}
+    | {"report.samples", "report.max_new_tokens", "report.recited"}
+)
 """Keys that may differ when a search goes on: they do not change what is found."""
 DECIDED = (
     "total_steps",

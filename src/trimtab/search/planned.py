@@ -10,8 +10,7 @@ from trimtab.config import LoadedConfig
 from trimtab.config.search import SearchConfig
 from trimtab.errors import ConfigError
 from trimtab.records import Plan
-from trimtab.records.units import memory_size
-from trimtab.report.progress import duration
+from trimtab.records.units import duration, memory_size
 from trimtab.search.capacity import Capacity, capacity
 from trimtab.search.orders import AROUND, FAN_RATES, fan_steps, highest
 from trimtab.search.ranking import staying

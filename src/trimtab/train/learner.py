@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from trimtab.plan.schedule import Schedule
+
+T = TypeVar("T")
 
 WATCHED_UPDATES = (1, 2, 5)
 """Updates after which the movement of all tensors is measured. The first may have a learning rate of 0 (a warmup
@@ -17,8 +21,9 @@ WATCHED_EVERY = 100
 """And again after so many: it costs about as much as an update. A guess."""
 SAMPLED_ELEMENTS = 4096
 """Of each tensor, then: whole copies would cost memory that the plan does not know of."""
-EACH_STEP_TENSORS, EACH_STEP_ELEMENTS = 2, 256
-"""At every other step: the first and the last tensor are enough to see that nothing moves at all."""
+EACH_STEP_TENSORS, EACH_STEP_ELEMENTS = 8, 256
+"""At every step: a few tensors, from the first to the last, are enough to see that nothing moves at all, and how far
+what moves goes. A guess."""
 
 
 @dataclass
@@ -76,34 +81,65 @@ class Learner:
         return updates_done in WATCHED_UPDATES or updates_done % WATCHED_EVERY == WATCHED_EVERY - 1
 
     def moving(self, updates_done: int) -> Callable[[], torch.Tensor]:
-        """Call before an update, and what it returns after it: the share of elements with a gradient that the update
-        left as they were, a scalar, by the first elements of some tensors. bf16 swallows updates below half its spacing
-        (pytorch/torchtune#2254)."""
+        """Call before an update, and what it returns after it: the two numbers of `movement`, by the first elements of
+        some tensors. The share of elements that stayed is by all tensors where these are watched: bf16 swallows updates
+        below half its spacing (pytorch/torchtune#2254). How far they moved is by the same few at each step, so that one
+        step's number compares with another's."""
         tensors = [(p, p.grad) for p in self.parameters.values() if p.grad is not None]
-        elements = SAMPLED_ELEMENTS
+        few = movement(_spread(tensors, EACH_STEP_TENSORS), EACH_STEP_ELEMENTS)
+        if few is None:
+            return lambda: torch.full((2,), -1.0)
         if not self.watches_movement(updates_done):
-            tensors, elements = [*tensors[:1], *tensors[1:][-(EACH_STEP_TENSORS - 1) :]], EACH_STEP_ELEMENTS
-        return movement(tensors, elements) or (lambda: torch.tensor(-1.0))
+            return few
+        every = movement(tensors)
+        assert every is not None, "there are tensors with a gradient"
+        return lambda: torch.stack([every()[0], few()[1]])
 
 
 def movement(
     tensors: Sequence[tuple[torch.Tensor, torch.Tensor]], elements: int = SAMPLED_ELEMENTS
 ) -> Callable[[], torch.Tensor] | None:
-    """Call before an update, and what it returns after it: the share of elements with a gradient that the update left
-    as they were, a scalar; -1 where none has one. `tensors`: each with its gradient. None without any."""
-    sample = [(p, _first(p, elements).clone(), _first(grad, elements) != 0) for p, grad in tensors]
-    if not sample:
+    """Call before an update, and what it returns after it, [2], by the first `elements` of each tensor: the share of
+    elements with a gradient that the update left as they were; and the norm of the change ÷ the norm before it. -1
+    where no element has a gradient, or where all are zero. `tensors`: each with its gradient. None without any.
+
+    In the norms each tensor counts by its size, as it does in the norm of all: few of a large matrix's elements are
+    looked at, and all of a small scale's.
+    """
+    if not tensors:
         return None
+    device = _first(tensors[0][0], 1).device
+    samples = [_first(p, elements) for p, _ in tensors]
+    sizes = [len(sample) for sample in samples]
+    # Roots, because norms are scaled, not their squares.
+    stands_for = [math.sqrt(p.numel() / max(1, size)) for (p, _), size in zip(tensors, sizes, strict=True)]
+    before = _joined(samples, device)
+    due = _joined([_first(grad, elements) for _, grad in tensors], device) != 0
 
-    def unmoved() -> torch.Tensor:
-        device = sample[0][1].device
-        same = torch.stack(
-            [((_first(p, elements) == before) & due).sum().to(device) for p, before, due in sample]
-        ).sum()
-        count = torch.stack([due.sum().to(device) for _, _, due in sample]).sum()
-        return torch.where(count > 0, same / count, -1.0)
+    def norm(joined: torch.Tensor) -> torch.Tensor:
+        norms = torch._foreach_norm(joined.float().split(sizes))
+        whole: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_mul(norms, stands_for)))
+        return whole
 
-    return unmoved
+    def measured() -> torch.Tensor:
+        after = _joined([_first(p, elements) for p, _ in tensors], device)
+        count, size = due.sum(), norm(before)
+        stayed = torch.where(count > 0, ((after == before) & due).sum() / count, -1.0)
+        return torch.stack([stayed.float(), torch.where(size > 0, norm(after - before) / size, -1.0)])
+
+    return measured
+
+
+def _spread(items: Sequence[T], count: int) -> list[T]:
+    """At most so many, the first and the last among them."""
+    if len(items) <= count:
+        return list(items)
+    return [items[number * (len(items) - 1) // (count - 1)] for number in range(count)]
+
+
+def _joined(parts: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """A copy end to end; of several types, in the widest."""
+    return torch.cat([part.to(device) for part in parts])
 
 
 def _first(tensor: torch.Tensor, count: int) -> torch.Tensor:

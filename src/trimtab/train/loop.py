@@ -327,6 +327,7 @@ class Loop:
                     tokens=reading.tokens,
                     seconds=reading.seconds,
                     memory_bytes=reading.memory_bytes,
+                    update_ratio=None if reading.update_ratios[index] < 0 else reading.update_ratios[index],
                 )
                 if self.stepper.processes.is_main:
                     self.run_dir.append_metric(record)
@@ -388,6 +389,11 @@ class Loop:
             number = 1 + sum(event.kind == "amendment" for event in self.run_dir.read_events())
             self._tell("amendment", f"amendment {number}: {message}", detail)
             self.notify(f"amendment {number}: {message}")
+
+    def note(self, message: str) -> None:
+        """A line on the screen and in the records."""
+        self.notify(message)
+        self._tell("notice", message)
 
     def _tell(self, kind: str, message: str, detail: dict[str, Any] | None = None) -> None:
         if self.stepper.processes.is_main:

@@ -19,6 +19,8 @@ from torch import nn
 from trimtab.errors import TrimtabError
 
 T = TypeVar("T")
+PARTING = timedelta(minutes=1)
+"""How long a process that is done waits for the others to be (guess); they were together a moment ago."""
 
 
 class Processes:
@@ -110,9 +112,23 @@ class Processes:
             broadcast_buffers=False,
         )
 
-    def end(self) -> None:
-        if self.count > 1:
-            dist.destroy_process_group()
+    def end(self, *, together: bool) -> None:
+        """`together`: every process comes here, none of them with an error. Then they leave one another in order: none
+        closes a connection while another still waits on it, and none exits while a thread of the control group still
+        holds a tensor.
+
+        Such a thread needs Python to let go of its tensor. One that comes to it while the interpreter shuts down ends
+        the process ("terminate called without an active exception", pytorch/pytorch#179291); destroying a gloo group
+        does not stop its threads, letting go of the last reference to it does.
+        """
+        if self.count == 1:
+            return
+        if together:
+            with contextlib.suppress(RuntimeError):  # one that died after all is no reason to fail
+                dist.monitored_barrier(self._control, timeout=PARTING)
+        dist.destroy_process_group()
+        if together:  # its threads have nothing left to wait for
+            del self._control
 
 
 def exchange(model: nn.Module, *, now: bool) -> contextlib.AbstractContextManager[None]:

@@ -9,8 +9,11 @@ from typing import Any
 from trimtab.errors import ConfigError, ResumeError
 from trimtab.train.checkpoint import Checkpoint
 
-MOVABLE = frozenset({"training.output_dir", "checks.ignore"})
-"""A run folder may be moved, and findings be let pass; everything else that differs makes another run."""
+MOVABLE = frozenset(
+    {"training.output_dir", "checks.ignore", "report.samples", "report.max_new_tokens", "report.recited"}
+)
+"""A run folder may be moved, findings be let pass, more or less be shown; everything else that differs makes another
+run."""
 
 DATA = "data"
 BASE = "model.name_or_path"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,9 +29,10 @@ from trimtab.model.load import pad_id, weights_identity
 from trimtab.model.target_loss import TargetLoss
 from trimtab.model.weights import load_weights, trained_parameters
 from trimtab.plan.schedule import schedule
-from trimtab.records import CheckReport, Comparison, Plan, RunDir, RunEvent, Status, Verdict
+from trimtab.records import CheckReport, Comparison, Plan, RunDir, RunEvent, ShownRows, Status, Verdict
 from trimtab.records.diagnosis import CauseFound, Diagnosis, Repair, Violation
 from trimtab.records.run_dir import RUN_FORMAT
+from trimtab.train.before_after import Before, BeforeAfter
 from trimtab.train.checkpoint import Checkpoint, Keeper
 from trimtab.train.feed import Feed
 from trimtab.train.first_steps import MemoryWatch, finding, intervention
@@ -45,6 +46,7 @@ from trimtab.train.precision import Precision
 from trimtab.train.processes import Processes
 from trimtab.train.resume import WITHOUT_CONSEQUENCES, changes
 from trimtab.train.rewind import apply_changes
+from trimtab.train.speaker import Speaker
 from trimtab.train.state import RunState
 from trimtab.train.step import Stepper
 from trimtab.train.telemetry import Telemetry, tensor_bytes
@@ -73,6 +75,8 @@ class Run:
     """Rules whose findings are let pass, before the run and in its first steps."""
     check: CheckReport | None = None
     """What the checks before the run found; None where it goes on from a checkpoint."""
+    rows: ShownRows | None = None
+    """The worst rows that they found; None where they did not look."""
 
 
 def train_run(
@@ -93,6 +97,18 @@ def train_run(
         device=processes.device,
         autocast=precision.autocast,
     )
+    order = order_of(run.config, plan)
+    eval_batch_size = plan.per_device_eval_batch_size.value
+    speaker = Speaker(run.model, run.tokenizer, fitted, precision, processes.device, eval_batch_size)
+    compared = BeforeAfter(run.config.report, speaker, plan, run.data, order, notify)
+    if checkpoint is not None:
+        before = None
+    elif _is_in_parts(run):
+        before = Before()
+        if run.config.report.samples or run.config.report.recited:
+            notify("fsdp: no process holds the whole model, so samples.json and memorised.json are left out")
+    else:
+        before = processes.by_main(compared.before)
     telemetry = Telemetry(processes.device, held_bytes=tensor_bytes(run.model))
     if plan.packing.value and not fitted.packs:
         notify(f"packing: this model cannot keep packed examples apart, so they are padded ({fitted.reason})")
@@ -109,7 +125,7 @@ def train_run(
 
     trackers: list[Trackers] = []
     processes.by_main(lambda: trackers.extend(_trackers(run, state, notify)))
-    processes.by_main(lambda: _write_records(run, checkpoint, fitted.layout.value))
+    processes.by_main(lambda: _write_records(run, checkpoint, before, fitted.layout.value))
     keeper = Keeper(
         run_dir=run.run_dir,
         model=run.model,
@@ -129,7 +145,7 @@ def train_run(
         feed=Feed(fitted.layout, pad_id(run.tokenizer), processes.device, processes.index, processes.count),
         train=run.data.train,
         validation=run.data.validation if plan.eval_points.value else None,
-        order=order_of(run.config, plan),
+        order=order,
         state=state,
         keeper=keeper,
         run_dir=run.run_dir,
@@ -151,7 +167,7 @@ def train_run(
         ending = loop.run(interrupt)
         for tracker in trackers:
             tracker.close()
-        return _finish(run, loop, ending)  # within: a signal must not cut the final weights
+        return _finish(run, loop, ending, compared)  # within: a signal must not cut the final weights
 
 
 def learner_of(model: nn.Module, plan: Plan, training: TrainingConfig) -> Learner:
@@ -207,7 +223,7 @@ def _is_same(before: dict[str, Any], now: dict[str, Any]) -> bool:
     return same_config and all(before[key] == now[key] for key in ("data", "base", "plan"))
 
 
-def _write_records(run: Run, checkpoint: Checkpoint | None, layout: str) -> None:
+def _write_records(run: Run, checkpoint: Checkpoint | None, before: Before | None, layout: str) -> None:
     run.run_dir.path.mkdir(parents=True, exist_ok=True)
     run.run_dir.lock()
     step = 0 if checkpoint is None else checkpoint.state.global_step
@@ -218,6 +234,10 @@ def _write_records(run: Run, checkpoint: Checkpoint | None, layout: str) -> None
     run.run_dir.write_json(run.run_dir.data_report, run.data.report)
     if run.check is not None:
         run.run_dir.write_json(run.run_dir.check, run.check)
+    if run.rows is not None:
+        run.run_dir.write_rows(run.rows)
+    if before is not None:
+        before.write(run.run_dir)
     if checkpoint is not None:
         checkpoint.restore_best(run.run_dir)
     message = f"resumed from step {step}" if checkpoint is not None else "started"
@@ -260,8 +280,8 @@ def _first_steps_again(run: Run, state: RunState, *, is_watched: bool) -> list[I
     return [Investigate(answer.reason, otherwise=answer) if isinstance(answer, Stop) and is_watched else answer]
 
 
-def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
-    """Best weights into the model and into `final/`; the verdict into its file."""
+def _finish(run: Run, loop: Loop, ending: Ending, compared: BeforeAfter) -> Verdict:
+    """Best weights into the model and into `final/`, and what they say; the verdict into its file."""
     state, keeper = loop.state, loop.keeper
     step = state.global_step
     if not ending.interrupted:
@@ -277,6 +297,8 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
                 event = {"kind": "diagnosis", "step": state.global_step, "message": lost.sentence}
                 run.run_dir.append_event(RunEvent.model_validate(event | {"detail": lost.model_dump(mode="json")}))
             ending = ending if ending.is_failure else Ending(lost.sentence, is_failure=True)
+        if not _is_in_parts(run):
+            run.processes.by_main(lambda: _compare(compared, loop, step))
     status, reason = run.processes.by_main(lambda: _judge(run, ending, state))
     if status is Status.HEALTHY and any(repair.kept for repair in state.repairs):
         status = Status.REPAIRED
@@ -314,6 +336,16 @@ def _finish(run: Run, loop: Loop, ending: Ending) -> Verdict:
         run.run_dir.append_event(RunEvent.model_validate({"kind": kind, "step": state.global_step, "message": reason}))
     run.processes.wait()
     return verdict
+
+
+def _is_in_parts(run: Run) -> bool:
+    return run.config.training.fsdp and run.processes.count > 1
+
+
+def _compare(compared: BeforeAfter, loop: Loop, step: int) -> None:
+    """By what a repair or an amendment made of the run's precision and batches."""
+    speaker = replace(compared.speaker, precision=loop.stepper.precision, batch_size=loop.eval_batch_size)
+    replace(compared, speaker=speaker, notify=loop.note).after(loop.run_dir, step)
 
 
 def _as_the_records_say(run_dir: RunDir, verdict: Verdict) -> Verdict:

@@ -25,7 +25,9 @@ class Row(enum.IntEnum):
     """Trainable tensors whose gradient is missing or exactly zero."""
     UNMOVED = 3
     """Share of the elements with a gradient that the update left as they were, by a sample; -1 where none has one."""
-    FED = 4
+    UPDATE_RATIO = 4
+    """Norm of what the update changed ÷ norm of the weights before it, by a sample; -1 where there is none."""
+    FED = 5
     """The fingerprint of this process's batches (data/collate.py): what was trained on is what was planned."""
 
 
@@ -47,7 +49,7 @@ class Stepper:
         `target_tokens` counts the whole effective batch, over all micro batches and processes: the loss is the mean
         over them, so it does not matter how the batch is cut (law 1).
 
-        Returns [5, K] on the device, see `Row`: each learner's loss before the update, its gradient's norm before
+        Returns [6, K] on the device, see `Row`: each learner's loss before the update, its gradient's norm before
         clipping, and what must hold of every step.
         """
         batches = list(batches)
@@ -62,27 +64,27 @@ class Stepper:
                 self.scaler.scale(mean_K.sum()).backward()
             summed_K = loss_K.detach() if summed_K is None else summed_K + loss_K.detach()
         assert summed_K is not None
-        updates_3K = [self.update(learner, updates_done=updates_done) for learner in self.learners]
+        updates_4K = [self.update(learner, updates_done=updates_done) for learner in self.learners]
         self.scaler.update()
         mean_loss_K = self.processes.sum(summed_K) / max(1, target_tokens)
         fed = torch.stack([batch.fingerprint() for batch in batches]).sum() % FINGERPRINTS
         rows = [
             mean_loss_K,
-            *torch.stack(updates_3K, dim=1).to(mean_loss_K),
+            *torch.stack(updates_4K, dim=1).to(mean_loss_K),
             fed.to(mean_loss_K).expand_as(mean_loss_K),
         ]
         return torch.stack(rows)
 
     def update(self, learner: Learner, *, updates_done: int) -> torch.Tensor:
-        """Clip, set the learning rate, update. Returns [3]: the rows of `Row` after the loss."""
+        """Clip, set the learning rate, update. Returns [4]: the rows of `Row` after the loss."""
         self.scaler.unscale_(learner.optimizer)
         norm, without_gradient = learner.clip()
         learner.set_learning_rate(updates_done)
-        unmoved = learner.moving(updates_done)
+        moved = learner.moving(updates_done)
         self.scaler.step(learner.optimizer)
-        share = unmoved()
+        movement = moved().to(norm)
         learner.optimizer.zero_grad(set_to_none=True)
-        return torch.stack([norm, without_gradient.to(norm), share.to(norm)])
+        return torch.stack([norm, without_gradient.to(norm), *movement])
 
 
 def seed_micro_step(seed: int, updates_done: int, micro_step: int, process: int) -> None:

@@ -30,6 +30,7 @@ class Reading:
     without_gradient: list[float]
     """Of each learner: tensors with no gradient; -1 where they are not counted (see step.Row)."""
     unmoved: list[float]
+    update_ratios: list[float]
     fed: list[float]
     target_tokens: int
     tokens: int
@@ -91,11 +92,7 @@ class Telemetry:
 
     def give_back(self) -> None:
         """Memory that was freed to the device, so that the next peak is the next step's own."""
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-            libc.malloc_trim(0)
+        release_memory(self._device)
         self.start_peak()
 
     def peak_tensor_bytes(self, device_peak_bytes: int) -> tuple[int, str]:
@@ -119,13 +116,21 @@ class Telemetry:
             if aside.waits and not self._waiting:  # nothing was queued behind it: the wait was this step's own
                 now = time.perf_counter()
                 seconds, self._last = seconds + now - self._last, now
-            losses, norms, without_gradient, unmoved, fed = measured_RK.tolist()
-            memory_bytes = self._memory()
-            readings.append(
-                Reading(
-                    step, losses, norms, without_gradient, unmoved, fed, target_tokens, tokens, seconds, memory_bytes
-                )
+            losses, norms, without_gradient, unmoved, update_ratios, fed = measured_RK.tolist()
+            reading = Reading(
+                step=step,
+                losses=losses,
+                grad_norms=norms,
+                without_gradient=without_gradient,
+                unmoved=unmoved,
+                update_ratios=update_ratios,
+                fed=fed,
+                target_tokens=target_tokens,
+                tokens=tokens,
+                seconds=seconds,
+                memory_bytes=self._memory(),
             )
+            readings.append(reading)
         return readings
 
     def _memory(self) -> int:
@@ -142,6 +147,15 @@ def tensor_bytes(model: nn.Module) -> int:
     """Of its parameters and buffers, each storage once."""
     storages = [tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def release_memory(device: torch.device) -> None:
+    """What Python and the allocators keep for later, back to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def resident_bytes() -> int:

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from support.chat_tokenizers import CHATML, byte_level, make_tokenizer, metaspace
 from support.evidence import evidence
-from support.runs import sections
+from support.runs import sections, train
 from support.tiny import TinyWorld
 
-from trimtab.checks.shown import shown_rows, token_texts
+from trimtab.checks import shown
+from trimtab.checks.shown import kept_rows, shown_rows, token_texts
 from trimtab.data.tokenize import TextTokenizer
-from trimtab.records import CheckReport, Finding, Severity, ShownRow, TokenKind
+from trimtab.records import CheckReport, Finding, RunDir, Severity, ShownRow, ShownRows, TokenKind
 
 
 @pytest.fixture
@@ -152,3 +153,39 @@ def _spelled_out(text: str) -> str:
 
     bytes_ = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
     return bytes_.sub(lambda found: bytes.fromhex(re.sub(r"<0x|>", "", found[0])).decode(), text)
+
+
+def test_a_run_keeps_the_worst_rows_and_some_to_compare_them_with(prepared: Callable[..., Any]) -> None:
+    report = _report(("one", Severity.WARNS, ("train.jsonl:5", "train.jsonl:9")))
+    kept = kept_rows(prepared(ROWS), report).rows
+    assert [row.place for row in kept[:3]] == ["train.jsonl:5", "train.jsonl:9", "train.jsonl:1"]
+    assert len(kept) == shown.KEPT_ROWS
+    assert not any(row.left_out_tokens for row in kept)
+
+
+def test_a_long_row_is_kept_by_its_two_ends(prepared: Callable[..., Any]) -> None:
+    seen = prepared([("Count.", "Yes. " * 3 * shown.KEPT_TOKENS)], max_length=10**6)
+    [whole] = shown_rows(seen, _report(), 1)
+    [row] = kept_rows(seen, _report()).rows
+    assert len(row.tokens) == shown.KEPT_TOKENS
+    assert row.left_out_tokens == len(whole.tokens) - shown.KEPT_TOKENS
+    end = row.left_out_at + row.left_out_tokens
+    assert [*whole.tokens[: row.left_out_at], *whole.tokens[end:]] == list(row.tokens)
+
+
+def test_a_dropped_row_far_down_a_file_is_passed_over(
+    prepared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = prepared([*ROWS, ("Anything?", "")])
+    report = _report(("empty", Severity.WARNS, ("train.jsonl:13", "train.jsonl:2")))
+    assert kept_rows(seen, report).rows[0].place == "train.jsonl:13"
+    monkeypatch.setattr(shown, "FARTHEST_LINE", 12)
+    assert kept_rows(seen, report).rows[0].place == "train.jsonl:2"
+
+
+def test_train_writes_them_beside_what_the_checks_found(world: TinyWorld, tmp_path: Path) -> None:
+    config = sections(world, tmp_path / "run", max_steps=1)
+    train(config)
+    kept = ShownRows.model_validate_json(RunDir(tmp_path / "run").rows.read_text())
+    assert len(kept.rows) == shown.KEPT_ROWS
+    assert any(token.kind is TokenKind.TARGET for row in kept.rows for token in row.tokens)

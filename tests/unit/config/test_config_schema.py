@@ -34,6 +34,7 @@ def test_every_key_is_described() -> None:
             "training": "Training",
             "checks": "Checks",
             "guard": "Guard",
+            "report": "Report",
             "search": "Search",
         }.items()
         for name, part in json_schema()["$defs"][f"{title}Config"]["properties"].items()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from trimtab.train.step import Row
 from trimtab.train.telemetry import (
     Telemetry,
     resident_bytes,
@@ -44,7 +45,7 @@ def test_what_the_run_grew_by_is_its_tensors() -> None:
     telemetry = Telemetry(CPU, held_bytes=tensor_bytes(model))
     telemetry.start_peak()
     spike(256)
-    telemetry.push(1, torch.zeros(5, 1), target_tokens=1, tokens=1)
+    telemetry.push(1, torch.zeros(len(Row), 1), target_tokens=1, tokens=1)
     [reading] = telemetry.ready(leave=0)
     grown, how = telemetry.peak_tensor_bytes(0)
     assert reading.memory_bytes == telemetry.peak_memory_bytes
@@ -64,10 +65,10 @@ def test_memory_given_back_lowers_the_next_peak() -> None:
     telemetry = Telemetry(CPU)
     telemetry.start_peak()
     spike(256)
-    telemetry.push(1, torch.zeros(5, 1), target_tokens=1, tokens=1)
+    telemetry.push(1, torch.zeros(len(Row), 1), target_tokens=1, tokens=1)
     [first] = telemetry.ready(leave=0)
     telemetry.give_back()
-    telemetry.push(2, torch.zeros(5, 1), target_tokens=1, tokens=1)
+    telemetry.push(2, torch.zeros(len(Row), 1), target_tokens=1, tokens=1)
     [second] = telemetry.ready(leave=0)
     assert second.memory_bytes < first.memory_bytes - 100 * MIB
     assert telemetry.peak_memory_bytes >= first.memory_bytes

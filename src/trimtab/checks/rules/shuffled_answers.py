@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.checks.evidence import Evidence
-from trimtab.checks.exchanges import Exchange, choose
 from trimtab.checks.pairing import Pointing, astray, common_shift, point
 from trimtab.checks.rule import Bad, Good, Judgement, NotApplicable, Rule, Stage, Unavailable
+from trimtab.data.exchange import Exchange, choose
 from trimtab.data.row import split_place
 from trimtab.records import Severity
 

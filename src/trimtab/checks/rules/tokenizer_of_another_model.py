@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from trimtab.checks.evidence import Evidence
-from trimtab.checks.exchanges import spread
 from trimtab.checks.rule import Bad, Good, Judgement, NotApplicable, Rule, Stage, Unavailable
+from trimtab.data.exchange import spread
 from trimtab.data.store import Example
 from trimtab.errors import ModelError
 from trimtab.records import Severity

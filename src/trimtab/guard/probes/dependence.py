@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from trimtab.checks.exchanges import Exchange, choose
+from trimtab.data.exchange import Exchange, choose
 from trimtab.guard.lab import BASE, NOW, Where
 from trimtab.guard.paired import change
 from trimtab.guard.probe import CannotProbe, Probe, Suspect, Values

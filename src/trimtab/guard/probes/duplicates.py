@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from trimtab.checks.exchanges import spread
 from trimtab.data.duplicates import COMMON_SHARE, FEWEST_NGRAMS, NEAR_SHARE, ngram_hashes
+from trimtab.data.exchange import spread
 from trimtab.guard.probe import Probe, Suspect, Values
 
 if TYPE_CHECKING:

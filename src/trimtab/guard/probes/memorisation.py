@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, ClassVar
 
-from trimtab.checks.exchanges import Exchange, exchange_of
+from trimtab.data.exchange import Exchange, exchange_of
 from trimtab.data.store import TokenStore
 from trimtab.guard.asked import seen_rows
 from trimtab.guard.lab import FORWARD_SHARE, shortened

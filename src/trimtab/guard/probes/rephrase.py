@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from trimtab.checks.exchanges import Exchange, exchange_of
+from trimtab.data.exchange import Exchange, exchange_of
 from trimtab.guard.asked import said_in, seen_rows
 from trimtab.guard.lab import BASE, NOW, Where
 from trimtab.guard.paired import larger_p, mean

@@ -1,0 +1,232 @@
+"""Everything that is known of one run, read once: the records of a run folder of ours, whole or half-written, or the
+log of another tool."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import yaml
+from pydantic import ValidationError
+
+from trimtab.diagnose.of_records import verdict_of
+from trimtab.diagnose.readers import Reading, read
+from trimtab.diagnose.readers.run_folder import read_records
+from trimtab.diagnose.trace import Floats, Trace
+from trimtab.errors import LogError
+from trimtab.records import (
+    CheckReport,
+    Memorisation,
+    Plan,
+    RunDir,
+    RunEvent,
+    Samples,
+    ShownRow,
+    ShownRows,
+    Sighting,
+    Verdict,
+)
+from trimtab.records.data import DataReport
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Material:
+    """One run, as far as it can be read."""
+
+    path: str
+    name: str
+    source: str
+    trace: Trace
+    """Empty where nothing was measured: a refused run, one that was killed at its start."""
+    verdict: Verdict
+    """The run's own, or what its records say so far."""
+    has_verdict: bool
+    """The run wrote one."""
+    is_live: bool
+    """Another process is training into the folder."""
+    why: str
+    """Why the curve is judged as it is."""
+    sightings: tuple[Sighting, ...]
+    remarks: tuple[str, ...]
+    missing: tuple[str, ...]
+    config: dict[str, Any]
+    """Flat: key.sub → value; empty for another tool's log."""
+    plan: Plan | None = None
+    check: CheckReport | None = None
+    data: DataReport | None = None
+    events: tuple[RunEvent, ...] = ()
+    rows: tuple[ShownRow, ...] = ()
+    samples: Samples | None = None
+    memorised: Memorisation | None = None
+    tokens: Floats | None = None
+    """At each step of the trace; None where nobody counted them."""
+    update_ratio: Floats | None = None
+    abandoned: tuple[tuple[Floats, Floats], ...] = ()
+    """(steps, losses) of each stretch that a repair made undone."""
+
+
+def is_ours(path: Path) -> bool:
+    """A run folder that Trimtab wrote, whatever became of the run."""
+    run = RunDir(path)
+    known = (run.metrics, run.verdict, run.check, run.events, run.plan)
+    return path.is_dir() and any(file.is_file() for file in known)
+
+
+def read_material(path: Path | str, *, is_live: bool | None = None) -> Material:
+    """A run folder or a log.
+
+    Args:
+        is_live: Whether the run goes on; None finds out by the folder's lock.
+
+    Raises:
+        LogError: there is nothing there, or nothing that a report could be made of.
+    """
+    where = Path(path)
+    if str(path) == "-" or not where.exists():
+        return _of_log(read(path))
+    if where.is_file() and is_ours(where.parent) and where.name in {"metrics.jsonl", "verdict.json", "plan.json"}:
+        where = where.parent
+    return _of_folder(where, is_live) if is_ours(where) else _of_log(read(where))
+
+
+def _of_log(reading: Reading) -> Material:
+    verdict, sightings, why = verdict_of(reading)
+    trace = reading.trace
+    return Material(
+        path=reading.path,
+        name=Path(reading.path).name,
+        source=trace.source,
+        trace=trace,
+        verdict=verdict,
+        has_verdict=False,
+        is_live=False,
+        why=why,
+        sightings=sightings,
+        remarks=trace.remarks,
+        missing=trace.missing,
+        config={},
+    )
+
+
+def _of_folder(folder: Path, is_live: bool | None) -> Material:
+    run = RunDir(folder)
+    remarks: list[str] = []
+    records = read_records(folder)
+    reading = _reading(folder, records.remarks)
+    verdict, sightings, why = verdict_of(reading)
+    if records.verdict is not None and not len(reading.trace.step):
+        verdict, why = records.verdict, records.verdict.reason  # refused, or ended before a step: there is no curve
+    tokens, update_ratio = _columns(run, reading.trace)
+    shown = _tried(lambda: _model(ShownRows, run.rows), run.rows, remarks)
+    return Material(
+        path=str(folder),
+        name=folder.resolve().name,
+        source="run folder",
+        trace=reading.trace,
+        verdict=verdict,
+        has_verdict=records.verdict is not None,
+        is_live=run.is_locked() if is_live is None else is_live,
+        why=why,
+        sightings=sightings,
+        missing=reading.trace.missing,
+        config=_tried(lambda: _flat(run.config), run.config, []) or {},
+        plan=records.plan,
+        check=_tried(run.read_check, run.check, []),
+        data=_tried(lambda: _model(DataReport, run.data_report), run.data_report, remarks),
+        events=tuple(_tried(run.read_events, run.events, remarks) or ()),
+        rows=() if shown is None else shown.rows,
+        samples=_tried(lambda: _model(Samples, run.samples), run.samples, remarks),
+        memorised=_tried(lambda: _model(Memorisation, run.memorised), run.memorised, remarks),
+        tokens=tokens,
+        update_ratio=update_ratio,
+        abandoned=tuple(_abandoned(run)),
+        remarks=(*reading.trace.remarks, *remarks),  # the last: what could not be read is known now
+    )
+
+
+def _reading(folder: Path, remarks: tuple[str, ...]) -> Reading:
+    """Of a folder whose run has measured nothing yet, an empty one."""
+    try:
+        return read(folder)
+    except LogError:
+        return Reading(str(folder), Trace(source="run folder", remarks=remarks), records=read_records(folder))
+
+
+def _columns(run: RunDir, trace: Trace) -> tuple[Floats | None, Floats | None]:
+    """What diagnosis has no use for and a chart does, at the trace's steps."""
+    found: dict[str, dict[int, float]] = {"tokens": {}, "update_ratio": {}}
+    for line in _lines(run.metrics):
+        if line.get("kind") == "step":
+            for name, values in found.items():
+                if (value := line.get(name)) is not None and isinstance(step := line.get("step"), int):
+                    values[step] = float(value)
+
+    def at_steps(values: dict[int, float]) -> Floats | None:
+        return np.asarray([values.get(int(step), np.nan) for step in trace.step]) if values else None
+
+    return at_steps(found["tokens"]), at_steps(found["update_ratio"])
+
+
+def _abandoned(run: RunDir) -> Iterator[tuple[Floats, Floats]]:
+    """Each time that the steps begin anew is another repair."""
+    steps: list[float] = []
+    losses: list[float] = []
+    for line in _lines(run.abandoned):
+        if line.get("kind") != "step" or not isinstance(line.get("step"), int):
+            continue
+        if steps and line["step"] <= steps[-1]:
+            yield np.asarray(steps), np.asarray(losses)
+            steps, losses = [], []
+        steps.append(line["step"])
+        losses.append(float(line.get("loss", "nan")))
+    if steps:
+        yield np.asarray(steps), np.asarray(losses)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Those that can be read: the last may be torn, and one may be damaged."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for raw in file:
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                continue
+            if isinstance(line, dict):
+                yield line
+
+
+def _model(kind: type[Any], path: Path) -> Any:
+    return kind.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _tried(make: Callable[[], T], path: Path, remarks: list[str]) -> T | None:
+    """None where the file is not there; where it cannot be read, that is remarked."""
+    if not path.is_file():
+        return None
+    try:
+        return make()
+    except (OSError, ValueError, ValidationError) as error:
+        remarks.append(f"{path.name} cannot be read and was left out: {str(error).splitlines()[0]}")
+        return None
+
+
+def _flat(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    flat: dict[str, Any] = {}
+    for section, keys in (found if isinstance(found, dict) else {}).items():
+        if isinstance(keys, dict):
+            flat |= {f"{section}.{key}": value for key, value in keys.items()}
+        else:
+            flat[str(section)] = keys
+    return flat

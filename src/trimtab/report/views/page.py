@@ -1,0 +1,72 @@
+"""A whole page: one run, several side by side, or a search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from trimtab.errors import LogError
+from trimtab.records import RunDir
+from trimtab.report.views.comparison import ComparisonView, comparison_view, distinct_names
+from trimtab.report.views.material import Material, read_material
+from trimtab.report.views.run import RunView, run_view
+from trimtab.report.views.search import SearchView, is_search, search_view
+from trimtab.report.views.view import View
+
+PAGE_FORMAT = 1
+
+
+class Page(View):
+    """What `trimtab report` tells, as `--json` prints it."""
+
+    format: int = PAGE_FORMAT
+    title: str
+    written: float
+    """Seconds since the epoch."""
+    is_live: bool
+    """Something on it goes on: the page looks for a newer one of itself."""
+    search: SearchView | None = None
+    comparison: ComparisonView | None = None
+    runs: tuple[RunView, ...] = ()
+
+
+def page_of(paths: Sequence[Path | str], *, is_live: bool | None = None) -> Page:
+    """
+    Args:
+        paths: Run folders, logs of any tool, or a search's folder (alone).
+        is_live: Whether the run goes on; None finds out.
+
+    Raises:
+        LogError: one of them is not there or holds no run, or a search stands among several.
+    """
+    searches = [path for path in paths if is_search(Path(path))]
+    if searches and len(paths) > 1:
+        raise LogError(
+            f"{searches[0]} is a search: a report shows one search, or runs side by side. "
+            "Name it alone, or name its runs"
+        )
+    if searches:
+        view = search_view(Path(searches[0]))
+        runs = []
+        best = Path(searches[0]) / "best"
+        if best.is_dir() and any(best.glob("metrics.jsonl")):
+            runs = [run_view(read_material(best))]
+        if is_live is None:
+            is_live = not view.is_over and RunDir(searches[0]).is_locked()
+        return Page(title=f"{view.name}: search", written=time.time(), is_live=is_live, search=view, runs=tuple(runs))
+    materials = [read_material(path, is_live=is_live) for path in paths]
+    return page_of_materials(materials)
+
+
+def page_of_materials(materials: Sequence[Material]) -> Page:
+    """Runs that have been read already."""
+    names = distinct_names(materials)
+    runs = tuple(run_view(one).model_copy(update={"name": name}) for one, name in zip(materials, names, strict=True))
+    return Page(
+        title=" · ".join(names) if len(names) <= 3 else f"{len(names)} runs",
+        written=time.time(),
+        is_live=any(run.is_live for run in runs),
+        comparison=comparison_view(materials, names) if len(materials) > 1 else None,
+        runs=runs,
+    )

@@ -1,0 +1,234 @@
+"""Pages as a reader uses them, in a real browser, from disk."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import run_folders
+
+from trimtab import api
+
+KINDS: dict[str, Callable[[Path], Any]] = {
+    "healthy": run_folders.write_healthy,
+    "repaired": run_folders.write_repaired,
+    "exploded": run_folders.write_exploded,
+    "overfitted": run_folders.write_overfitted,
+    "search": run_folders.write_search,
+}
+LOSS = '[data-loss="0"]'
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One of each kind, and three runs side by side."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = {}
+    for kind, write in KINDS.items():
+        write(folder / kind)
+        made[kind] = api.report([folder / kind]).path
+    three = [folder / kind for kind in ("healthy", "exploded", "overfitted")]
+    made["comparison"] = api.report(three, output=folder / "three.html").path
+    assert all(path is not None for path in made.values())
+    return {kind: path for kind, path in made.items() if path is not None}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "comparison"])
+def test_a_page_opens_without_a_complaint_wide_and_narrow_light_and_dark(
+    kind: str, pages: dict[str, Path], opened: Any
+) -> None:
+    page = opened.go(pages[kind])
+    drawn = page.locator("canvas").count()
+    assert drawn >= 1 and page.locator("h1").count() == 1
+    for width, scheme in ((1200, "dark"), (360, "dark"), (360, "light")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert too_wide <= 0, f"{kind} at {width} px scrolls sideways"
+        assert page.locator("canvas").count() == drawn
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
+        inked = page.evaluate(
+            """() => [...document.querySelectorAll("canvas")].every((canvas) =>
+                new Set(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data).size > 2)"""
+        )
+        assert inked, "a chart is empty"
+    assert opened.said == []
+
+
+def test_the_cursor_tells_the_numbers_and_those_below_follow(pages: dict[str, Path], opened: Any) -> None:
+    page = opened.go(pages["healthy"])
+    box = page.locator(f"{LOSS} .u-over").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
+    tip = page.locator(f"{LOSS} .tip").inner_text()
+    assert "step 60" in tip and "training" in tip and "validation" in tip
+    below = page.locator('[data-gauge="0-grad_norm"] + .readout').inner_text()
+    assert "step 60" in below
+
+
+def test_a_zoom_is_every_charts_and_survives_a_newer_page(pages: dict[str, Path], opened: Any) -> None:
+    page = opened.go(pages["healthy"])
+    box = page.locator(f"{LOSS} .u-over").bounding_box()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 60, steps=4)
+    page.mouse.up()
+    zoom = [float(part) for part in page.locator(LOSS).get_attribute("data-zoom").split(",")]
+    assert zoom == pytest.approx([30, 60], abs=1)
+    assert page.locator('[data-gauge="0-learning_rate"]').get_attribute("data-zoom") == ",".join(
+        str(int(one)) if one == int(one) else repr(one) for one in zoom
+    )
+    page.get_by_role("button", name="log").first.click()
+    page.locator('[data-series="raw"]').uncheck()
+    page.locator("#evals-0 summary").click()
+    page.evaluate("scrollTo(0, 333)")
+    page.reload()
+    page.wait_for_selector("html[data-drawn]")
+    again = [float(part) for part in page.locator(LOSS).get_attribute("data-zoom").split(",")]
+    assert again == zoom
+    assert page.locator(LOSS).get_attribute("data-scale") == "log"
+    assert not page.locator('[data-series="raw"]').is_checked()
+    assert page.locator("#evals-0").get_attribute("open") is not None
+    assert page.evaluate("scrollY") == 333
+    page.locator(f"{LOSS} .u-over").dblclick()
+    assert page.locator(LOSS).get_attribute("data-zoom") == ""
+    assert opened.said == []
+
+
+def test_a_legend_takes_lines_away(pages: dict[str, Path], opened: Any) -> None:
+    page = opened.go(pages["comparison"])
+
+    def ink() -> str:
+        return str(page.evaluate("document.querySelector('[data-comparison] canvas').toDataURL()"))
+
+    whole = ink()
+    page.get_by_label("exploded").uncheck()
+    page.wait_for_timeout(50)
+    without = ink()
+    page.get_by_label("exploded").check()
+    page.wait_for_timeout(50)
+    assert without != whole and ink() == whole
+
+
+def test_keys_do_what_a_mouse_does(pages: dict[str, Path], opened: Any) -> None:
+    page = opened.go(pages["healthy"])
+    page.locator(LOSS).focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("Shift+ArrowRight")
+    said = page.locator(f"{LOSS} + .readout")
+    assert "step 10" in said.inner_text() and said.get_attribute("aria-live") == "polite"
+    page.keyboard.press("ArrowLeft")
+    assert "step 9" in said.inner_text()
+    page.keyboard.press("+")
+    assert page.locator(LOSS).get_attribute("data-zoom")
+    page.keyboard.press("0")
+    assert page.locator(LOSS).get_attribute("data-zoom") == ""
+
+
+def test_every_chart_has_a_name_and_a_table_and_every_control_a_label(pages: dict[str, Path], opened: Any) -> None:
+    page = opened.go(pages["repaired"])
+    assert page.evaluate(
+        """() => [...document.querySelectorAll(".chart")].every((chart) => chart.tabIndex === 0 && chart.ariaLabel)"""
+    )
+    assert page.locator("#evals-0 table tr").count() > 10 and page.locator("#numbers-0 table tr").count() > 10
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, summary, a")].filter((one) =>
+            !(one.textContent.trim() || one.ariaLabel || one.labels?.length)).length"""
+    )
+    assert nameless == 0
+    levels = page.evaluate("() => [...document.querySelectorAll('h1,h2,h3,h4')].map((one) => Number(one.tagName[1]))")
+    assert levels[0] == 1 and all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_a_page_renews_itself_while_its_run_goes_on(tmp_path: Path, opened: Any) -> None:
+    from trimtab.report.views import page_of
+    from trimtab.report.written import write_page
+
+    def write(steps: int, *, is_live: bool) -> None:
+        run_folders.write_run(tmp_path / "run", steps=steps)
+        write_page(page_of([tmp_path / "run"], is_live=is_live), tmp_path / "run" / "report.html")
+
+    write(60, is_live=True)
+    page = opened.go(tmp_path / "run" / "report.html", "?look=100")
+    assert "Step 60" in page.locator("h1").inner_text()
+    page.get_by_role("button", name="zoom in").click()
+    zoom = page.locator(LOSS).get_attribute("data-zoom")
+    page.evaluate("scrollTo(0, 200)")
+    page.evaluate("window.stays = true")
+    page.wait_for_timeout(1200)  # longer than it waits for a frame that does not answer
+    assert page.evaluate("window.stays === true"), "it was loaded anew though nothing had changed"
+    write(120, is_live=True)
+    page.locator("h1", has_text="Step 120").wait_for(timeout=10_000)
+    page.wait_for_selector("html[data-drawn]")
+    assert page.locator(LOSS).get_attribute("data-zoom") == zoom and page.evaluate("scrollY") == 200
+    write(120, is_live=False)
+    page.wait_for_selector("html[data-live=no][data-drawn]", timeout=10_000)
+    assert page.locator(".live").count() == 0
+    assert [line for line in opened.said if "frame" not in line.lower()] == []
+
+
+HOSTILE = (
+    "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
+    "\"'><svg/onload=window.hacked=1> {{7*7}} <!-- ]]> \u202egnp.exe \u2066x \x1b[31m "
+    "مرحبا بالعالم و 漢字かな交じり文 👨\u200d👩\u200d👧 "
+)
+
+
+def test_text_of_the_data_is_text(tmp_path: Path, opened: Any) -> None:
+    run_folders.write_healthy(tmp_path / "run", text=HOSTILE, config={"training": {HOSTILE: HOSTILE}})
+    other = tmp_path / "<img src=x onerror=window.hacked=1>"
+    run_folders.write_healthy(other, text=HOSTILE, config={"training": {HOSTILE: "other"}})
+    for paths in ([tmp_path / "run"], [tmp_path / "run", other]):
+        path = api.report(paths, output=tmp_path / f"{len(paths)}.html").path
+        page = opened.go(path)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+        page.wait_for_timeout(50)
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("img, svg, iframe, object").count() == 0
+        shown = page.locator("main").inner_text()
+        assert "<script>window.hacked=1</script>" in shown and "{{7*7}}" in shown
+        assert "<U+202E>" in shown and "\u202e" not in shown and "<U+001B>" in shown
+        assert "مرحبا بالعالم" in shown and "漢字かな交じり文" in shown and "👨\u200d👩\u200d👧" in shown
+        # Nor would it run if it had not been escaped: only our own scripts may.
+        page.evaluate(
+            """() => { const one = document.createElement("script");
+                one.textContent = "window.hacked = 2"; document.body.append(one); }"""
+        )
+        assert page.evaluate("window.hacked") is None
+        opened.said.clear()
+
+
+def test_a_hundred_thousand_steps_are_drawn_and_no_spike_is_lost(tmp_path: Path, opened: Any) -> None:
+    count, spike = 100_000, 61_803
+    lines = []
+    for step in range(1, count + 1):
+        loss = 40.0 if step == spike else 1 + 2 * math.exp(-step / 9000) + 0.1 * math.sin(step)
+        record = {"kind": "step", "step": step, "epoch": step / count, "loss": loss, "grad_norm": 1.0 + (step % 7) / 10}
+        rest = {"learning_rate": 1e-4, "target_tokens": 900, "tokens": 2000, "seconds": 0.5, "memory_bytes": 1}
+        lines.append(json.dumps(record | rest))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    (run / "events.jsonl").write_text("")
+    path = api.report([run]).path
+    assert path is not None and path.stat().st_size < 1_500_000 + 3_000_000
+    page = opened.go(path)
+    kept = page.evaluate("JSON.parse(document.getElementById('data').textContent).runs[0].curve.columns")
+    assert len(kept["step"]) < 20_000
+    assert dict(zip(kept["step"], kept["values"]["loss"], strict=True))[spike] == 40.0
+    assert opened.said == []
+
+
+def test_a_page_prints_in_black_on_white_with_everything_open(pages: dict[str, Path], opened: Any) -> None:
+    page = opened.go(pages["repaired"])
+    page.emulate_media(media="print", color_scheme="dark")
+    assert not page.locator(".tools").first.is_visible()
+    pdf = page.pdf()
+    assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("[...document.querySelectorAll('main details')].every((one) => one.open)")
