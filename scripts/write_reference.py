@@ -1,5 +1,5 @@
-"""Writes config.md, cli.md, rules.md, causes.md and symptoms.md of docs/reference from the code, so that they cannot
-say anything else.
+"""Writes config.md, cli.md, python.md, records.md, rules.md, causes.md and symptoms.md of docs/reference from the code,
+so that they cannot say anything else.
 
 python scripts/write_reference.py           # writes them
 python scripts/write_reference.py --check   # exit status 1 if they are out of date (a test does this)
@@ -13,6 +13,8 @@ import typing
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
+from reference_pages.python_api import python_page
+from reference_pages.records import records_page
 
 from trimtab.config.run_config import SECTIONS
 
@@ -123,6 +125,8 @@ def main() -> int:
     pages = {
         "config.md": config_page(),
         "cli.md": cli_page(),
+        "python.md": python_page(),
+        "records.md": records_page(),
         "rules.md": rules_page(),
         "causes.md": causes_page(),
         "symptoms.md": symptoms_page(),

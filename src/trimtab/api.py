@@ -542,7 +542,7 @@ def _out_of_memory(said: str) -> str:
     return (
         f"the memory ran out: {first}\nHalve training.per_device_train_batch_size and double "
         "gradient_accumulation_steps (the same run), then try training.gradient_checkpointing=true and "
-        "model.load_in_4bit=true; docs/how-to/save-memory.md has the whole list. --resume goes on from the last "
+        "model.load_in_4bit=true; docs/how-to/fit-on-16-gb.md has the whole list. --resume goes on from the last "
         "checkpoint."
     )
 

@@ -22,7 +22,7 @@ class MemoryOverLimit(Rule):
 
     Fix:
         A smaller micro batch with more accumulation is the same run. Then training.gradient_checkpointing: true, a
-        smaller data.max_length, model.load_in_4bit: true, an 8-bit optimizer (docs/how-to/save-memory.md).
+        smaller data.max_length, model.load_in_4bit: true, an 8-bit optimizer (docs/how-to/fit-on-16-gb.md).
 
     What it cannot see:
         What other processes take. `train` measures its first step: over 90 % it halves the micro batch, or stops.
