@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 # Before torch is imported anywhere: with two threads, sums are split another way and bit equality depends on load;
 # and two OpenMP threads on a busy core are slower than one.
@@ -16,6 +16,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["TRIMTAB_CACHE"] = tempfile.mkdtemp(prefix="trimtab-test-cache-")
 
 import pytest
+from support.runs import straight
 from support.tiny import TinyWorld, make_world
 
 
@@ -39,10 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyWorld]:
     """A tokenizer, a Llama, a GPT-2 and two sets of conversations on disk; made once a session."""
+    import peft  # noqa: F401
     import torch
 
     torch.set_num_threads(1)
-    return make_world(tmp_path_factory.mktemp("world"))
+    made = make_world(tmp_path_factory.mktemp("world"))
+    gc.freeze()  # what is imported stays: looking for garbage among it takes 2 s of 90
+    return made
 
 
 @pytest.fixture
@@ -58,14 +62,8 @@ def run_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def straight_to_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def straight_to_the_loop() -> Iterator[None]:
     """Neither rehearsal nor checks before a run of this process: for tests of what comes after them. They take three
     quarters of a tiny run's time."""
-    from trimtab import preflight
-    from trimtab.plan.planner import plan
-
-    def unrehearsed(loaded: Any, size: Any, train: Any, validation: Any, device: Any, *, here: Any, keep: Any) -> Any:
-        return plan(loaded.config, loaded.origins, size, device, keep=keep)
-
-    monkeypatch.setattr(preflight, "rehearsed_plan", unrehearsed)
-    monkeypatch.setattr(preflight, "RULES", ())
+    with straight():
+        yield

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.runs import curve, largest_difference, losses, relative, same_bits, sections, tensors, train
+from support.runs import curve, largest_difference, losses, relative, same_bits, sections, straight, tensors, train
 from support.strict import strict
 from support.tiny import TinyWorld
 
@@ -52,6 +52,24 @@ def whole(world: TinyWorld, run: Path, **changes: Any) -> dict[str, Any]:
     return {**made, "guard": {"mode": "off"}}  # its own forwards would be counted as the run's
 
 
+@pytest.fixture(scope="module")
+def halved(world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `whole`, halved after step 2."""
+    folder = tmp_path_factory.mktemp("halved") / "run"
+    with straight():
+        train(whole(world, folder), observers=[HalveAt(2)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def halved_early(world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `halved`, of the short run; carried out before step 3."""
+    folder = tmp_path_factory.mktemp("halved") / "short"
+    with straight():
+        train(whole(world, folder, **SHORT), observers=[HalveAt(2)])
+    return folder
+
+
 def evaluations(run: Path) -> list[float]:
     return [record.loss for record in RunDir(run).read_metrics()[1]]
 
@@ -78,17 +96,16 @@ def test_halving_the_micro_batch_changes_nothing_but_rounding(world: TinyWorld, 
     ]
 
 
-def test_a_resumed_run_goes_on_with_the_halved_micro_batch(world: TinyWorld, tmp_path: Path) -> None:
-    train(whole(world, tmp_path / "straight"), observers=[HalveAt(2)])
+def test_a_resumed_run_goes_on_with_the_halved_micro_batch(world: TinyWorld, tmp_path: Path, halved: Path) -> None:
     cut = whole(world, tmp_path / "cut")
     assert train(cut, observers=[HalveAt(2), SignalAt(6)]).verdict.status is Status.STOPPED
     state = RunState.model_validate_json((RunDir(tmp_path / "cut").checkpoints()[-1][1] / STATE_FILE).read_text())
     assert state.micro_batch_size == 2
     train(cut, resume=True)
-    assert same_bits(tmp_path / "straight" / "final", tmp_path / "cut" / "final")
-    assert curve(tmp_path / "straight") == curve(tmp_path / "cut")
-    straight, resumed = (RunDir(tmp_path / name).read_verdict() for name in ("straight", "cut"))
-    assert straight.first_steps == resumed.first_steps is not None
+    assert same_bits(halved / "final", tmp_path / "cut" / "final")
+    assert curve(halved) == curve(tmp_path / "cut")
+    uncut, resumed = (RunDir(folder).read_verdict() for folder in (halved, tmp_path / "cut"))
+    assert uncut.first_steps == resumed.first_steps is not None
 
 
 def test_a_run_that_needs_more_than_the_device_has_is_halved_and_then_stopped(
@@ -151,13 +168,12 @@ def test_out_of_memory_in_the_first_step_is_the_run_with_smaller_micro_batches(
 
 
 def test_out_of_memory_between_two_micro_batches_of_a_later_step_drops_what_was_half_done(
-    world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, halved_early: Path
 ) -> None:
-    train(whole(world, tmp_path / "asked", **SHORT), observers=[HalveAt(2)])  # carried out before step 3
     runs_out_of_memory(monkeypatch, above=2, from_call=5)  # two calls a step: the second one of step 3
     train(whole(world, tmp_path / "forced", **SHORT))
     assert "memory ran out in step 3" in amendments(tmp_path / "forced")[0].message
-    assert same_bits(tmp_path / "asked" / "final", tmp_path / "forced" / "final")
+    assert same_bits(halved_early / "final", tmp_path / "forced" / "final")
 
 
 def test_out_of_memory_with_one_example_is_the_users_to_solve(
@@ -189,11 +205,10 @@ def test_out_of_memory_in_the_update_itself_is_not_repeated(
 
 @pytest.mark.parametrize("fault", ["halving stays in one process", "gradients are kept"])
 def test_the_tests_above_can_fail(
-    world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, halved: Path, halved_early: Path
 ) -> None:
     """The two laws, broken on purpose."""
     if fault == "gradients are kept":
-        train(whole(world, tmp_path / "right", **SHORT), observers=[HalveAt(2)])
         zero_grad = torch.optim.AdamW.zero_grad
         monkeypatch.setattr(
             torch.optim.AdamW,
@@ -203,14 +218,14 @@ def test_the_tests_above_can_fail(
         runs_out_of_memory(monkeypatch, above=2, from_call=5)
         train(whole(world, tmp_path / "wrong", **SHORT))
     else:
-        train(whole(world, tmp_path / "right"), observers=[HalveAt(2)])
         wrong = whole(world, tmp_path / "wrong")
         train(wrong, observers=[HalveAt(2), SignalAt(6)])
         path = RunDir(tmp_path / "wrong").checkpoints()[-1][1] / STATE_FILE
         monkeypatch.setattr(RunState, "model_validate_json", _forgetting(RunState.model_validate_json))
         assert path.exists()
         train(wrong, resume=True)
-    assert not same_bits(tmp_path / "right" / "final", tmp_path / "wrong" / "final")
+    right = halved_early if fault == "gradients are kept" else halved
+    assert not same_bits(right / "final", tmp_path / "wrong" / "final")
 
 
 def _called_by(name: str) -> bool:

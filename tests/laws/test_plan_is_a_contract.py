@@ -10,6 +10,7 @@ from support.runs import event_kinds, sections, train
 from support.tiny import TinyWorld
 from transformers import get_scheduler
 
+from trimtab import preflight
 from trimtab.records import RunDir, Status
 
 CASES: dict[str, dict[str, Any]] = {
@@ -34,9 +35,21 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("training", CASES.values(), ids=CASES.keys())
-def test_what_is_planned_is_what_happens(world: TinyWorld, run_folder: Path, training: dict[str, Any]) -> None:
-    result = train(sections(world, run_folder, save_total_limit=None, **training))
+Case = tuple[dict[str, Any], Any, Path]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def ran(request: pytest.FixtureRequest, world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """What was asked for, what came of it, and where; not checked before, which changes no plan."""
+    folder = tmp_path_factory.mktemp("case") / "run"
+    training = CASES[request.param]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preflight, "RULES", ())
+        return training, train(sections(world, folder, save_total_limit=None, **training)), folder
+
+
+def test_what_is_planned_is_what_happens(ran: Case) -> None:
+    training, result, run_folder = ran
     plan = RunDir(run_folder).read_plan()
     steps, evals = RunDir(run_folder).read_metrics()
     assert plan == result.plan
@@ -51,16 +64,11 @@ def test_what_is_planned_is_what_happens(world: TinyWorld, run_folder: Path, tra
     assert "amendment" not in event_kinds(run_folder)
 
 
-@pytest.mark.parametrize("training", CASES.values(), ids=CASES.keys())
-def test_the_learning_rate_of_each_step_is_the_planned_schedules(
-    world: TinyWorld, run_folder: Path, training: dict[str, Any]
-) -> None:
+def test_the_learning_rate_of_each_step_is_the_planned_schedules(ran: Case) -> None:
     import torch
 
-    quick = {**training, "eval_strategy": "no", "save_strategy": "no"}
-    quick.pop("eval_steps", None)
-    quick.pop("save_steps", None)
-    plan = train(sections(world, run_folder, **quick)).plan
+    _, result, run_folder = ran
+    plan = result.plan
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=plan.learning_rate.value)
     scheduler = get_scheduler(plan.lr_scheduler_type.value, optimizer, plan.warmup_steps.value, plan.total_steps.value)
     for record in RunDir(run_folder).read_metrics()[0]:

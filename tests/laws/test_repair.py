@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import sabotage
-from support.runs import sections, tensors, train
+from support.runs import sections, straight, tensors, train
 from support.tiny import TinyWorld
 
 from trimtab.records import RunDir, Status
@@ -23,6 +23,15 @@ def config(world: TinyWorld, run: Path, mode: str = "repair", **training: Any) -
     return made
 
 
+@pytest.fixture(scope="module")
+def clean(world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `config` comes to without a fault."""
+    folder = tmp_path_factory.mktemp("whole")
+    with straight():
+        train(config(world, folder / "clean"))
+    return tensors(folder / "clean" / "final")
+
+
 FAULTS: dict[str, tuple[Callable[[Any], None], str, str]] = {
     "a frozen half": (sabotage.freeze_b, "adapter-not-trainable", "unfreeze-adapter"),
     "an optimizer of other tensors": (sabotage.stale_optimizer, "stale-optimizer-params", "rebuild-optimizer"),
@@ -32,9 +41,10 @@ FAULTS: dict[str, tuple[Callable[[Any], None], str, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_in_the_loop_is_found_and_undone(fault: str, world: TinyWorld, tmp_path: Path) -> None:
+def test_a_fault_in_the_loop_is_found_and_undone(
+    fault: str, world: TinyWorld, tmp_path: Path, clean: dict[str, Any]
+) -> None:
     harm, cause, remedy = FAULTS[fault]
-    train(config(world, tmp_path / "clean"))
     with sabotage.at_step(12, harm):
         result = train(config(world, tmp_path / "harmed"))
     verdict = result.verdict
@@ -45,7 +55,7 @@ def test_a_fault_in_the_loop_is_found_and_undone(fault: str, world: TinyWorld, t
     (repair,) = verdict.repairs
     assert (repair.remedy, repair.kept) == (remedy, True)
     assert repair.back_to_step <= 12
-    clean, repaired = tensors(tmp_path / "clean" / "final"), tensors(tmp_path / "harmed" / "final")
+    repaired = tensors(tmp_path / "harmed" / "final")
     assert all(clean[name].equal(repaired[name]) for name in clean)
     kinds = [event.kind for event in RunDir(tmp_path / "harmed").read_events()]
     assert kinds.index("diagnosis") < kinds.index("amendment") < kinds.index("repair")
@@ -125,7 +135,7 @@ def test_attention_that_sees_ahead_stops_the_run(world: TinyWorld, tmp_path: Pat
     assert result.verdict.causes[0].step <= 18
 
 
-def test_a_lost_place_in_the_data_is_found_again(world: TinyWorld, tmp_path: Path) -> None:
+def test_a_lost_place_in_the_data_is_found_again(world: TinyWorld, tmp_path: Path, clean: dict[str, Any]) -> None:
     def replay(loop: Any) -> None:
         right = loop.order
 
@@ -135,12 +145,11 @@ def test_a_lost_place_in_the_data_is_found_again(world: TinyWorld, tmp_path: Pat
 
         loop.order = Replayed(**vars(right))
 
-    train(config(world, tmp_path / "clean"))
     with sabotage.at_step(12, replay):
         verdict = train(config(world, tmp_path / "harmed")).verdict
     assert verdict.status is Status.REPAIRED, verdict.reason
     assert verdict.causes[0].rule == "resume-state-lost"
-    clean, repaired = tensors(tmp_path / "clean" / "final"), tensors(tmp_path / "harmed" / "final")
+    repaired = tensors(tmp_path / "harmed" / "final")
     assert all(clean[name].equal(repaired[name]) for name in clean)
 
 
@@ -183,25 +192,27 @@ def test_weights_that_are_saved_as_others_fail_the_run(
         checkpoint, "save_weights", lambda model, saved, *rest, **options: whole(model, change(saved), *rest, **options)
     )
     made = config(world, tmp_path / "run", load_best_model_at_end=False)
+    made["training"]["num_train_epochs"] = 1  # what is saved at its end is what is looked at
     result = train(made)
     assert result.verdict.status is Status.FAILED
     assert said in result.verdict.reason
     assert result.verdict.causes[0].rule == "save-load-merge-mismatch"
 
 
-def test_a_damage_that_every_example_overlooks_is_gone_back_behind(world: TinyWorld, tmp_path: Path) -> None:
+def test_a_damage_that_every_example_overlooks_is_gone_back_behind(
+    world: TinyWorld, tmp_path: Path, clean: dict[str, Any]
+) -> None:
     """The newest state looks good, for its weights are; its second moments are not."""
 
     def spoil(loop: Any) -> None:
         for entry in loop.stepper.learners[0].optimizer.state.values():
             entry["exp_avg_sq"].fill_(float("nan"))
 
-    train(config(world, tmp_path / "clean"))
     with sabotage.at_step(15, spoil):
         verdict = train(config(world, tmp_path / "harmed")).verdict
     assert verdict.status is Status.REPAIRED, verdict.reason
     assert verdict.causes[0].rule in ("nondeterministic-or-hardware", "optimizer-state-fault")
-    clean, repaired = tensors(tmp_path / "clean" / "final"), tensors(tmp_path / "harmed" / "final")
+    repaired = tensors(tmp_path / "harmed" / "final")
     assert all(clean[name].equal(repaired[name]) for name in clean)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.runs import curve, event_kinds, relative, same_bits, sections, tensors, train, write_config
+from support.runs import curve, event_kinds, relative, same_bits, sections, straight, tensors, train, write_config
 from support.steps import example_loss
 from support.tiny import TinyWorld, write_messages
 
@@ -91,6 +91,31 @@ def die(config: dict[str, Any], step: int) -> None:
         train(config, observers=[DieAt(step)])
 
 
+@pytest.fixture(scope="module")
+def whole(world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that `config_of` asks for, left alone."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with straight():
+        train(config_of(world, folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dead(world: TinyWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, dead in step 7; to be copied."""
+    folder = tmp_path_factory.mktemp("dead") / "run"
+    with straight():
+        die(config_of(world, folder), 7)
+    return folder
+
+
+@pytest.fixture
+def died(world: TinyWorld, dead: Path, tmp_path: Path) -> dict[str, Any]:
+    """The config of a run in `tmp_path` that died in step 7."""
+    shutil.copytree(dead, tmp_path / "run")
+    return config_of(world, tmp_path / "run")
+
+
 # ── bit-identical ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -106,16 +131,15 @@ def test_a_run_that_died_and_was_resumed_is_bit_identical(world: TinyWorld, tmp_
     assert curve(tmp_path / "died") == curve(tmp_path / "whole")
 
 
-def test_a_run_may_die_many_times(world: TinyWorld, tmp_path: Path) -> None:
-    train(config_of(world, tmp_path / "whole"))
+def test_a_run_may_die_many_times(world: TinyWorld, tmp_path: Path, whole: Path) -> None:
     died = config_of(world, tmp_path / "died")
     die(died, 1)
     for step in (4, 4, 6, 10):
         with pytest.raises(Die):
             train(died, resume=True, observers=[DieAt(step)])
     train(died, resume=True)
-    assert same_bits(tmp_path / "died" / "final", tmp_path / "whole" / "final")
-    assert curve(tmp_path / "died") == curve(tmp_path / "whole")
+    assert same_bits(tmp_path / "died" / "final", whole / "final")
+    assert curve(tmp_path / "died") == curve(whole)
     assert "resumed" in event_kinds(tmp_path / "died")
 
 
@@ -202,9 +226,8 @@ def command_line(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_where_the_run_is_and_going_on_is_bit_identical(
-    world: TinyWorld, tmp_path: Path, number: int
+    world: TinyWorld, tmp_path: Path, number: int, whole: Path
 ) -> None:
-    train(config_of(world, tmp_path / "whole"))
     config = config_of(world, tmp_path / "run")
     stopped = train(config, observers=[SignalAt(4, number)])
     assert stopped.exit_status == 130
@@ -214,8 +237,8 @@ def test_a_signal_saves_where_the_run_is_and_going_on_is_bit_identical(
     assert not torn
     assert newest.state.global_step == RunDir(tmp_path / "run").read_metrics()[0][-1].step
     assert train(config, resume=True).exit_status == 0
-    assert same_bits(tmp_path / "run" / "final", tmp_path / "whole" / "final")
-    assert curve(tmp_path / "run") == curve(tmp_path / "whole")
+    assert same_bits(tmp_path / "run" / "final", whole / "final")
+    assert curve(tmp_path / "run") == curve(whole)
 
 
 # ── torn checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,9 +258,9 @@ def flip_a_byte(file: Path) -> None:
 DAMAGES = {"deleted": Path.unlink, "cut": truncate, "one bit flipped": flip_a_byte}
 
 
-def test_a_torn_checkpoint_is_never_resumed_from(world: TinyWorld, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("died")
+def test_a_torn_checkpoint_is_never_resumed_from(tmp_path: Path) -> None:
     """Whatever file is damaged, in whatever way, the one before it is taken."""
-    die(config_of(world, tmp_path / "run"), 7)
     newest, _ = newest_whole(RunDir(tmp_path / "run"))
     assert newest is not None
     assert newest.state.global_step == 6
@@ -257,8 +280,8 @@ def test_a_torn_checkpoint_is_never_resumed_from(world: TinyWorld, tmp_path: Pat
             assert "checkpoint-6" in torn[0]
 
 
-def test_no_bit_of_a_manifest_may_differ(world: TinyWorld, tmp_path: Path) -> None:
-    die(config_of(world, tmp_path / "run"), 4)
+@pytest.mark.usefixtures("died")
+def test_no_bit_of_a_manifest_may_differ(tmp_path: Path) -> None:
     folder = tmp_path / "run" / "checkpoint-3"
     whole = (folder / "manifest.json").read_bytes()
     for position in range(0, len(whole), 41):
@@ -268,25 +291,20 @@ def test_no_bit_of_a_manifest_may_differ(world: TinyWorld, tmp_path: Path) -> No
         assert faults(folder), f"byte {position} of the manifest differs, and nobody saw it"
 
 
-def test_resuming_past_a_torn_checkpoint_is_bit_identical(world: TinyWorld, tmp_path: Path) -> None:
-    train(config_of(world, tmp_path / "whole"))
-    config = config_of(world, tmp_path / "run")
-    die(config, 7)
+def test_resuming_past_a_torn_checkpoint_is_bit_identical(died: dict[str, Any], tmp_path: Path, whole: Path) -> None:
     flip_a_byte(tmp_path / "run" / "checkpoint-6" / "optimizer.pt")
-    train(config, resume=True)
-    assert same_bits(tmp_path / "run" / "final", tmp_path / "whole" / "final")
-    assert curve(tmp_path / "run") == curve(tmp_path / "whole")
+    train(died, resume=True)
+    assert same_bits(tmp_path / "run" / "final", whole / "final")
+    assert curve(tmp_path / "run") == curve(whole)
     notices = [e.message for e in RunDir(tmp_path / "run").read_events() if e.kind == "notice"]
     assert any("checkpoint-6 is torn" in notice for notice in notices)
 
 
-def test_where_all_checkpoints_are_torn_the_run_is_refused(world: TinyWorld, tmp_path: Path) -> None:
-    config = config_of(world, tmp_path / "run")
-    die(config, 7)
+def test_where_all_checkpoints_are_torn_the_run_is_refused(died: dict[str, Any], tmp_path: Path) -> None:
     for _, path in RunDir(tmp_path / "run").checkpoints():
         truncate(path / "optimizer.pt")
     with pytest.raises(ResumeError, match="no checkpoint is whole") as refused:
-        train(config, resume=True)
+        train(died, resume=True)
     assert refused.value.exit_status == 2
     assert "checkpoint-3" in str(refused.value)
     assert "checkpoint-6" in str(refused.value)
@@ -327,26 +345,20 @@ def test_changed_data_is_refused_and_allowed_by_name(world: TinyWorld, tmp_path:
     assert (tmp_path / "run" / "final").is_dir()
 
 
-def test_a_change_that_is_no_key_is_refused(world: TinyWorld, tmp_path: Path) -> None:
-    config = config_of(world, tmp_path / "run")
-    die(config, 5)
+def test_a_change_that_is_no_key_is_refused(died: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"training\.lerning_rate"):
-        train(config, resume=True, allow_changes=["training.lerning_rate"])
+        train(died, resume=True, allow_changes=["training.lerning_rate"])
 
 
-def test_a_moved_run_folder_goes_on(world: TinyWorld, tmp_path: Path) -> None:
-    config = config_of(world, tmp_path / "run")
-    die(config, 5)
+def test_a_moved_run_folder_goes_on(died: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "run").rename(tmp_path / "moved")
-    config["training"]["output_dir"] = str(tmp_path / "moved")
-    assert train(config, resume=True).verdict.status is Status.HEALTHY
+    died["training"]["output_dir"] = str(tmp_path / "moved")
+    assert train(died, resume=True).verdict.status is Status.HEALTHY
 
 
-def test_a_folder_that_holds_a_run_is_not_trained_into_again(world: TinyWorld, tmp_path: Path) -> None:
-    config = config_of(world, tmp_path / "run")
-    die(config, 4)
+def test_a_folder_that_holds_a_run_is_not_trained_into_again(died: dict[str, Any]) -> None:
     with pytest.raises(OutputError, match="--resume"):
-        train(config)
+        train(died)
 
 
 # ── the best ─────────────────────────────────────────────────────────────────────────────────────────────────────

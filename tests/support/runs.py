@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import yaml
 
@@ -47,6 +49,19 @@ def train(config: Sections, **options: Any) -> Any:
 
     run = Path(config["training"]["output_dir"])
     return api.train(write_config(run.parent / f"{run.name}.yaml", config), **options)
+
+
+@contextlib.contextmanager
+def straight() -> Iterator[None]:
+    """Runs within go straight to the loop, without rehearsal and checks (conftest's `straight_to_the_loop`)."""
+    from trimtab import preflight
+    from trimtab.plan.planner import plan
+
+    def unrehearsed(loaded: Any, size: Any, train: Any, validation: Any, device: Any, *, here: Any, keep: Any) -> Any:
+        return plan(loaded.config, loaded.origins, size, device, keep=keep)
+
+    with mock.patch.object(preflight, "rehearsed_plan", unrehearsed), mock.patch.object(preflight, "RULES", ()):
+        yield
 
 
 def tensors(folder: Path) -> dict[str, Any]:

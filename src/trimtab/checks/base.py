@@ -21,6 +21,7 @@ from trimtab.checks.rule import Unavailable
 from trimtab.data.collate import collate
 from trimtab.data.store import Example
 from trimtab.errors import UserError
+from trimtab.model.adapter import idle_adapter_off
 from trimtab.model.core import causal_lm, hidden_states
 from trimtab.model.fit import Fit, fit
 from trimtab.model.target_loss import CHUNK_LOGITS
@@ -81,7 +82,7 @@ class BaseModelLosses:
         found: list[NDArray[np.float64]] = [np.zeros(0)] * len(examples)
         how, core = self._fit, causal_lm(self._model)
         rows_per_chunk = max(1, CHUNK_LOGITS // self.vocabulary)
-        with self._undisturbed(), torch.no_grad(), self._precision.autocast():
+        with self._undisturbed(), idle_adapter_off(self._model), torch.no_grad(), self._precision.autocast():
             for some in _batches(order, examples):
                 batch = collate([examples[index] for index in some], how.layout).to(self._device)
                 assert batch.target_tokens, "each example has a target"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,31 @@ def add_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> nn.Module:
         if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16):
             parameter.data = parameter.data.float()
     return adapted
+
+
+@contextlib.contextmanager
+def idle_adapter_off(model: nn.Module) -> Iterator[None]:
+    """Layers whose LoRA adds nothing yet (its B is zero) are their base layer alone within: the same numbers to the
+    last bit, without LoRA's products, which take about half the time of a small model."""
+    layers: list[Any] = []
+    if hasattr(model, "peft_config"):
+        from peft.tuners.lora import LoraLayer
+
+        layers = [module for module in model.modules() if isinstance(module, LoraLayer) and _adds_nothing(module)]
+    for layer in layers:  # PEFT's own switch (`disable_adapter`) also sets what requires a gradient
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
+
+
+def _adds_nothing(layer: Any) -> bool:
+    """A variant of LoRA (DoRA) changes what the base layer makes; so may weights that were merged."""
+    if layer.disable_adapters or layer.merged or layer.lora_variant or not layer.lora_B:
+        return False
+    return not any(bool(p.any()) for p in layer.lora_B.parameters())
 
 
 def train_everything(base: nn.Module) -> nn.Module:

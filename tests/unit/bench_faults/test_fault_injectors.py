@@ -32,7 +32,8 @@ def run(make: Callable[[], Any], fault: Any, folder: Path, *, with_fault: bool) 
 
     site, rows = make()
     (fault.prepare if with_fault else fault.reference)(site)
-    return execute(Plan(site, rows, fault if with_fault else None, "off"), folder)
+    plan = Plan(site, rows, fault if with_fault else None, "off")
+    return execute(plan, folder if with_fault else folder / plan.key)
 
 
 def log(folder: Path, until: int | None = None) -> list[tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import shutil
 from pathlib import Path
@@ -173,3 +174,39 @@ def test_the_budget_grows_with_the_cores(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr("os.sched_getaffinity", lambda pid, count=count: set(range(count)), raising=False)
         found.append(flops_per_second(Device(kind="cpu", name="a CPU", memory_bytes=2**34, native_bf16=False)))
     assert found == [base_losses.CORE_FLOPS, 8 * base_losses.CORE_FLOPS]
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        {"r": 4},
+        {"r": 4, "use_rslora": True, "lora_dropout": 0.1},
+        {"r": 4, "use_dora": True},
+        {"r": 4, "init_lora_weights": "pissa"},
+        {"r": 4, "init_lora_weights": False},
+    ],
+    ids=lambda adapter: ", ".join(list(adapter)[1:]) or "plain",
+)
+@pytest.mark.parametrize("how", ["fp32", "bf16", "nf4"])
+def test_an_idle_adapter_is_left_out_to_the_last_bit(
+    world: TinyWorld, tmp_path: Path, adapter: dict[str, Any], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft.tuners.lora import LoraLayer
+
+    asked = sections(world, tmp_path / "run", bf16=how == "bf16")
+    asked["adapter"] = adapter
+    asked["model"]["load_in_4bit"] = how == "nf4" and "init_lora_weights" not in adapter
+    seen = evidence(asked, tmp_path)
+    examples = [seen.data.train.example(row) for row in range(9)]
+    seen.base.mean_losses(examples[:1])  # the way is found, adapter and all
+    passed, linear = [], torch.nn.Linear.forward
+    monkeypatch.setattr(torch.nn.Linear, "forward", lambda self, x: passed.append(self) or linear(self, x))
+    quick = seen.base.mean_losses(examples)
+    layers = [module for module in seen.base._model.modules() if isinstance(module, LoraLayer)]
+    of_lora = {id(B) for layer in layers for B in layer.lora_B.values()}
+    adds_nothing = "use_dora" not in adapter and adapter.get("init_lora_weights", True) is True
+    assert (not of_lora & {id(module) for module in passed}) == adds_nothing
+    assert not any(layer.disable_adapters for layer in layers)
+    assert all(p.requires_grad for name, p in seen.base._model.named_parameters() if "lora_" in name)
+    monkeypatch.setattr(base_losses, "idle_adapter_off", contextlib.nullcontext)
+    assert seen.base.mean_losses(examples).tolist() == quick.tolist()

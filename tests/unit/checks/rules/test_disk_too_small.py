@@ -50,6 +50,7 @@ def test_it_is_silent_where_there_is_room(world: TinyWorld, tmp_path: Path, monk
     assert isinstance(judge(DiskTooSmall(), sections(world, tmp_path / "run"), tmp_path), Good)
 
 
+@pytest.mark.usefixtures("straight_to_the_loop")
 @pytest.mark.parametrize("kind", ["lora", "full"])
 @pytest.mark.parametrize("optim", ["adamw_torch", "sgd"])
 def test_what_it_expects_is_what_a_run_leaves(world: TinyWorld, tmp_path: Path, kind: str, optim: str) -> None:
