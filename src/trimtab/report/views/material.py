@@ -3,6 +3,7 @@ log of another tool."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from trimtab.diagnose.of_records import verdict_of
 from trimtab.diagnose.readers import Reading, read
+from trimtab.diagnose.readers.json_lines import TOGETHER
 from trimtab.diagnose.readers.run_folder import read_records
 from trimtab.diagnose.trace import Floats, Trace
 from trimtab.errors import LogError
@@ -194,13 +196,19 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         return
     with path.open("rb") as file:
-        for raw in file:
+        while raw := list(itertools.islice(file, TOGETHER)):
             try:
-                line = json.loads(raw)
+                lines = json.loads(b"[%b]" % b",".join(raw))
             except ValueError:
-                continue
-            if isinstance(line, dict):
-                yield line
+                lines = [_line(one) for one in raw]
+            yield from (line for line in lines if isinstance(line, dict))
+
+
+def _line(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
 
 
 def _model(kind: type[Any], path: Path) -> Any:
