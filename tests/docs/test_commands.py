@@ -63,6 +63,9 @@ GIVEN: dict[str, dict[str, str | bytes]] = {
         '"assistant_tag": "assistant"}}}',
         "sft.yaml": f"model_name_or_path: {BASE}\ndataset_name: train.jsonl\nuse_peft: true\n",
     },
+    "docs/how-to/read-a-report.md": {
+        "checkpoint-500/trainer_state.json": '{"log_history": [' + ", ".join(LOG.splitlines()) + "]}"
+    },
     "docs/how-to/diagnose-a-log.md": {
         "runs/first/metrics.jsonl": LOG,
         "checkpoint-500/trainer_state.json": '{"log_history": [' + ", ".join(LOG.splitlines()) + "]}",
@@ -82,7 +85,7 @@ NAMES: dict[str, dict[str, Any]] = {
 SHORTER = {"README.md": ["training.max_steps=2", "training.gradient_accumulation_steps=1"]}
 """What the commands of a page that name a config are given besides: a run on somebody's own data takes its time."""
 
-REASONS = ("the set-up", "needs a GPU", "needs several devices", "not yet")
+REASONS = ("the set-up", "needs a GPU", "needs several devices")
 """What may keep a command from being run."""
 
 MOST_NOT_RUN = 12
