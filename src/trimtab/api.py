@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.config import LoadedConfig, load_config
-from trimtab.errors import Interrupted, OutputError, TrimtabError
+from trimtab.errors import Blocked, Interrupted, OutputError, TrimtabError
 from trimtab.records import CheckReport, Device, Plan, RunDir, Status, Verdict
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def train(
         preflight.refuse_if_blocked(report, run_dir, worst[0])
         return report
 
+    page = LivePage(run_dir, notify, is_wanted=processes.is_main and settings.report.page)
     is_done = False
     try:
         run, checkpoint = assemble(
@@ -144,7 +145,6 @@ def train(
         )
         run = replace(run, rows=worst[0] if worst else None)
         watch = _guard(settings)
-        page = LivePage(run_dir, notify, is_wanted=processes.is_main and settings.report.page)
         told = [page, *observers]
         if shown is None:
             verdict = train_run(run, checkpoint, told, notify, watch)
@@ -156,6 +156,9 @@ def train(
                 verdict = train_run(run, checkpoint, [progress, *told], notify, watch)
         page.end()
         is_done = True
+    except Blocked:
+        page.end()
+        raise
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted outside the training loop; what {run_dir.path} held before is whole (go on with --resume)"

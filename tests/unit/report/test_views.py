@@ -18,8 +18,8 @@ from support import run_folders
 
 from trimtab.diagnose.trace import Trace
 from trimtab.errors import LogError, OutputError
-from trimtab.records import CheckReport, Finding, RunDir, Severity, Status
-from trimtab.report.html.render import html_of
+from trimtab.records import CheckReport, Finding, RunDir, Severity, ShownRow, ShownToken, Status, TokenKind
+from trimtab.report.html.render import html_of, stretches
 from trimtab.report.terminal import page_lines
 from trimtab.report.views import Page, page_of
 from trimtab.report.views.columns import kept_steps, smoothed
@@ -179,6 +179,22 @@ def test_a_page_is_never_written_over_what_is_no_report(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=why):
             write_page(page, output)
     assert mine.read_text() == "<p>mine" and default_output([run.path]) == run.report
+
+
+def test_what_was_left_out_of_a_very_long_row_is_counted_where_it_stood() -> None:
+    tokens = (
+        ShownToken("a\n", TokenKind.CONTEXT),
+        ShownToken("b", TokenKind.CONTEXT),
+        ShownToken("c", TokenKind.TARGET),
+    )
+    row = ShownRow("train.jsonl:1", "long", tokens, left_out_at=1, left_out_tokens=1234)
+    assert list(stretches(row)) == [
+        ("context", "a↵\n"),
+        ("left out", " […1,234 tokens…] "),
+        ("context", "b"),
+        ("target", "c"),
+    ]
+    assert [kind for kind, _ in stretches(ShownRow("x:1", "short", tokens))] == ["context", "target"]
 
 
 # ── its parts ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
 from itertools import groupby
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab import __version__
 from trimtab.diagnose.wording import counted
-from trimtab.records import RemedyKind, ShownRow
+from trimtab.records import RemedyKind, ShownRow, ShownToken
 from trimtab.records.units import duration, memory_size
 from trimtab.report.ending import WHO
 from trimtab.report.views.curve import CurveView, Stretch
@@ -144,10 +144,17 @@ def _character(one: str) -> str:
 
 
 def stretches(row: ShownRow) -> Iterator[tuple[str, str]]:
-    """(kind, text) of tokens that follow each other: joined, so that scripts whose letters join are drawn right."""
-    for kind, tokens in groupby(row.tokens, key=lambda token: token.kind):
-        text = "".join(token.text for token in tokens)
-        parts = text.split("\n")
+    """(kind, text) of tokens that follow each other: joined, so that scripts whose letters join are drawn right. What
+    was left out of a very long row is of the kind "left out"."""
+    yield from _stretches(row.tokens[: row.left_out_at])
+    if row.left_out_tokens:
+        yield "left out", f" […{row.left_out_tokens:,} tokens…] "
+    yield from _stretches(row.tokens[row.left_out_at :])
+
+
+def _stretches(tokens: Sequence[ShownToken]) -> Iterator[tuple[str, str]]:
+    for kind, same in groupby(tokens, key=lambda token: token.kind):
+        parts = "".join(token.text for token in same).split("\n")
         yield kind.value, "↵\n".join("".join(_character(one) for one in part) for part in parts)
 
 
