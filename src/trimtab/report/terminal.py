@@ -90,8 +90,8 @@ def _run(run: RunView, *, width: int, height: int, is_alone: bool) -> Iterator[s
     for number, step in enumerate(run.headline.next, 1):
         yield f"  {number}. {visible(step)}"
     yield ""
-    yield from curve_lines(run, width=width, height=height)
-    yield ""
+    if run.headline.word != "refused":
+        yield from [*curve_lines(run, width=width, height=height), ""]
     for mark in run.curve.marks:
         if mark.kind not in (MarkKind.CHECKPOINT, MarkKind.BEST, MarkKind.LOST):
             yield f"step {mark.step:,}: {mark.kind.value}: {visible(mark.text)}"

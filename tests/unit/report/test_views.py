@@ -136,7 +136,8 @@ def test_a_refused_run_gives_a_page_of_what_refused_it(tmp_path: Path) -> None:
     run.write_json(run.verdict, ended)
     page = page_of([tmp_path])
     html, text = drawn_everywhere(page)
-    assert page.runs[0].headline.word == "refused" and "empty-loss-mask" in text and "No step was measured" in html
+    assert page.runs[0].headline.word == "refused" and page.runs[0].headline.next == ("Look",)
+    assert "empty-loss-mask: 9 rows (limit: 0)" in text and "no finite loss" not in text and 'id="loss-0"' not in html
 
 
 def test_a_search_that_has_only_begun(tmp_path: Path) -> None:

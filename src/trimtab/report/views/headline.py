@@ -40,7 +40,9 @@ def headline(material: Material) -> Headline:
         return Headline(word="running", tone=_live_tone(material), sentence=_so_far(material), next=())
     if not material.has_verdict:
         return _of_records(material)
-    word = "refused" if _is_refused(material) else verdict.status.value
+    if is_refused(material):
+        return _refusal(material)
+    word = verdict.status.value
     tone = {
         Status.HEALTHY: Tone.GOOD,
         Status.REPAIRED: Tone.GOOD,
@@ -74,6 +76,18 @@ def _of_records(material: Material) -> Headline:
         )
         steps.insert(0, f"Go on where it stopped: trimtab train {shlex.quote(f'{material.path}/config.yaml')} --resume")
     return Headline(word=word, tone=tone, sentence=_ended(sentence), next=tuple(steps[:MOST_STEPS]))
+
+
+def _refusal(material: Material) -> Headline:
+    assert material.check is not None
+    blocking = [finding for finding in material.check.findings if finding.blocks]
+    seen = "; ".join(f"{finding.rule}: {finding.value} (limit: {finding.limit})" for finding in blocking)
+    return Headline(
+        word="refused",
+        tone=Tone.BAD,
+        sentence=_ended(f"Refused before the first step: {seen}"),
+        next=tuple(f"{finding.fix[:1].upper()}{finding.fix[1:]}" for finding in blocking[:MOST_STEPS]),
+    )
 
 
 def _so_far(material: Material) -> str:
@@ -117,7 +131,8 @@ def _certain(causes: tuple[CauseFound, ...]) -> CauseFound | None:
     return next((cause for cause in causes if cause.confidence >= CERTAIN), None)
 
 
-def _is_refused(material: Material) -> bool:
+def is_refused(material: Material) -> bool:
+    """The checks did not let it begin."""
     return material.check is not None and material.check.verdict == "blocked" and not len(material.trace.step)
 
 

@@ -26,7 +26,7 @@ from trimtab.report.views.columns import drawn
 from trimtab.report.views.curve import CurveView, Stretch, curve_view
 from trimtab.report.views.epochs import CurveReading, read_curve
 from trimtab.report.views.gauges import Gauge, gauges
-from trimtab.report.views.headline import Headline, headline
+from trimtab.report.views.headline import Headline, headline, is_refused
 from trimtab.report.views.material import Material
 from trimtab.report.views.view import View
 
@@ -133,7 +133,7 @@ def run_view(material: Material) -> RunView:
         gauges=gauges(material, curve),
         reading=read_curve(material.trace),
         sightings=material.sightings,
-        causes=verdict.causes,
+        causes=() if is_refused(material) else verdict.causes,  # there was no curve that could have one
         repairs=tuple(_repair(material, repair) for repair in verdict.repairs),
         check=material.check,
         rows=material.rows,
