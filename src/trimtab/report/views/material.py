@@ -94,6 +94,8 @@ def read_material(path: Path | str, *, is_live: bool | None = None) -> Material:
         return _of_log(read(path))
     if where.is_file() and is_ours(where.parent) and where.name in {"metrics.jsonl", "verdict.json", "plan.json"}:
         where = where.parent
+    if where.name.startswith("checkpoint-") and not is_ours(where) and is_ours(where.parent):
+        where = where.parent
     return _of_folder(where, is_live) if is_ours(where) else _of_log(read(where))
 
 

@@ -110,6 +110,8 @@ class RunView(View):
     rows: tuple[ShownRow, ...]
     data: tuple[CountView, ...]
     decisions: tuple[DecisionView, ...]
+    memory_terms: tuple[Fact, ...]
+    """What the predicted peak is made of."""
     advice: tuple[str, ...]
     compared: tuple[ComparedView, ...]
     samples: tuple[Sample, ...]
@@ -139,6 +141,7 @@ def run_view(material: Material) -> RunView:
         rows=material.rows,
         data=() if material.data is None else tuple(_counts(material.data)),
         decisions=() if plan is None else tuple(_decisions(plan)),
+        memory_terms=() if plan is None else tuple(_terms(plan)),
         advice=() if plan is None else plan.advice,
         compared=tuple(_compared(plan, verdict)),
         samples=() if material.samples is None else material.samples.samples,
@@ -224,6 +227,8 @@ def _decision(name: str, decision: Decision[object]) -> DecisionView:
 
 BY_HEART = 0.3
 """Share of training rows given back beyond that of held-out ones: as the cause overfit has it."""
+LEAST_TERM = 1 / 2000
+"""Of the peak: a smaller term is not told, as on the plan's own page."""
 _COMPARED = {"steps": "steps", "peak_memory": "peak memory", "train_seconds": "training time"}
 
 
@@ -239,6 +244,13 @@ def _compared(plan: Plan | None, verdict: Verdict) -> Iterator[ComparedView]:
         yield ComparedView(
             label="steps", predicted=f"{plan.total_steps.value:,}", measured="–", note="the run has not ended"
         )
+
+
+def _terms(plan: Plan) -> Iterator[Fact]:
+    memory = plan.memory
+    for term, size in memory.terms.items() if memory is not None else ():
+        if memory is not None and size >= memory.peak_bytes * LEAST_TERM:
+            yield Fact(label=term, value=memory_size(size), note=f"{size / memory.peak_bytes:.0%}")
 
 
 def _figure(name: str, value: float | None) -> str:
