@@ -54,7 +54,7 @@ def page_of(paths: Sequence[Path | str], *, is_live: bool | None = None) -> Page
             runs = [run_view(read_material(best))]
         if is_live is None:
             is_live = not view.is_over and RunDir(searches[0]).is_locked()
-        return Page(title=f"{view.name}: search", written=time.time(), is_live=is_live, search=view, runs=tuple(runs))
+        return Page(title=view.name, written=time.time(), is_live=is_live, search=view, runs=tuple(runs))
     materials = [read_material(path, is_live=is_live) for path in paths]
     return page_of_materials(materials)
 
