@@ -82,8 +82,13 @@ NAMES: dict[str, dict[str, Any]] = {
 }
 """What the Python of a page takes to be defined."""
 
-SHORTER = {"README.md": ["training.max_steps=2", "training.gradient_accumulation_steps=1"]}
-"""What the commands of a page that name a config are given besides: a run on somebody's own data takes its time."""
+QUIET = ["report.samples=0", "report.recited=0"]
+SHORTER: dict[str, list[str]] = {
+    **{str(page.relative_to(ROOT)): QUIET for page in PAGES if page.name != "read-a-report.md"},
+    "README.md": ["training.max_steps=2", "training.gradient_accumulation_steps=1", *QUIET],
+}
+"""What the commands of a page that name a config are given besides: a run on somebody's own data takes its time, and
+what a model says before and after is asked on the page of reports."""
 
 REASONS = ("the set-up", "needs a GPU", "needs several devices")
 """What may keep a command from being run."""
