@@ -31,7 +31,7 @@ format: $(STAMP) ## what ruff can fix by itself
 
 docs: $(VENV)/.docs-installed ## the docs site, into site/; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "site/index.html"
+	@echo "site/index.html; its search needs a server: python3 -m http.server --directory site"
 
 $(VENV)/.docs-installed: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs

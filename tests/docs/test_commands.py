@@ -82,8 +82,18 @@ NAMES: dict[str, dict[str, Any]] = {
 }
 """What the Python of a page takes to be defined."""
 
-SHORTER = {"README.md": ["training.max_steps=2", "training.gradient_accumulation_steps=1"]}
-"""What the commands of a page that name a config are given besides: a run on somebody's own data takes its time."""
+QUIET = ["report.samples=0", "report.recited=0", "report.page=false"]
+SHORTER: dict[str, list[str]] = {
+    **{str(page.relative_to(ROOT)): QUIET for page in PAGES if page.name != "read-a-report.md"},
+    "README.md": ["training.max_steps=2", "training.gradient_accumulation_steps=1", "search.repeats=0", *QUIET],
+    "docs/tutorial.md": ["training.eval_steps=12", *QUIET],
+    "docs/how-to/choose-a-learning-rate.md": ["training.max_steps=10", "search.repeats=0", *QUIET],
+}
+"""What the commands of a page that name a config are given besides: a run on somebody's own data takes its time, and
+what a model says before and after is asked on the page of reports."""
+
+ON_CHECKS = ("README.md", "docs/tutorial.md", "docs/how-to/check-a-run.md", "docs/how-to/look-at-the-data.md")
+"""Pages whose commands are about what the rules find in the rows."""
 
 REASONS = ("the set-up", "needs a GPU", "needs several devices")
 """What may keep a command from being run."""
@@ -113,7 +123,7 @@ def test_a_page_can_be_followed(
     for file, text in GIVEN.get(name, {}).items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_bytes(text if isinstance(text, bytes) else text.encode())
-    _leave_out_what_takes_longest(monkeypatch)
+    _leave_out_what_takes_longest(monkeypatch, rules_on_rows=name in ON_CHECKS)
     terminal = Terminal(tmp_path, capfd, SHORTER.get(name, []))
     terminal.names |= NAMES.get(name, {})
     try:
@@ -238,8 +248,8 @@ class Terminal:
         return os.environ | {"PATH": path, "PYTHONPATH": python_path}
 
 
-def _leave_out_what_takes_longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rehearsal, and the rules that ask the base, would be three quarters of the time; tests/cli has them."""
+def _leave_out_what_takes_longest(monkeypatch: pytest.MonkeyPatch, *, rules_on_rows: bool) -> None:
+    """The rehearsal and the rules that ask the base would be three quarters of the time; tests/cli has them."""
     from trimtab import preflight
     from trimtab.checks.rule import Stage
     from trimtab.plan.planner import plan
@@ -247,8 +257,9 @@ def _leave_out_what_takes_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     def unrehearsed(loaded: Any, size: Any, train: Any, validation: Any, device: Any, *, here: Any, keep: Any) -> Any:
         return plan(loaded.config, loaded.origins, size, device, keep=keep)
 
+    dearest = Stage.BASE if rules_on_rows else Stage.DATA
     monkeypatch.setattr(preflight, "rehearsed_plan", unrehearsed)
-    monkeypatch.setattr(preflight, "RULES", tuple(rule for rule in preflight.RULES if rule.stage < Stage.BASE))
+    monkeypatch.setattr(preflight, "RULES", tuple(rule for rule in preflight.RULES if rule.stage < dearest))
 
 
 def _free_port() -> int:
