@@ -273,6 +273,13 @@ def test_a_wide_gap_is_no_overfitting_while_validation_falls() -> None:
     assert reading.overfits_from == "" and "validation still falls" in reading.epochs[1].words
 
 
+def test_a_run_that_stands_still_does_not_overfit() -> None:
+    """Its training loss goes up and down by the batch; rows that are harder to foretell lie above it all the while."""
+    noise = np.random.default_rng(0).normal(0, 0.4, 32)
+    reading = read_curve(curve_of((4 + noise).tolist(), {8: 4.3, 16: 4.3, 24: 4.3, 32: 4.3}, epochs=1, base=4.3))
+    assert reading.overfits_from == "" and not any("overfit" in epoch.words for epoch in reading.epochs)
+
+
 def test_one_epoch_is_read_in_quarters_and_a_ruined_run_is_not_praised() -> None:
     assert [epoch.first_step for epoch in read_curve(curve_of(level(3, 1), {}, epochs=1)).epochs] == [1, 11, 21, 31]
     ruined = read_curve(curve_of(level(1.0, 1.0) + level(1.0, 9.0), {80: 9.4}, epochs=2))

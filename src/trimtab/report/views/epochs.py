@@ -78,10 +78,11 @@ def read_curve(trace: Trace) -> CurveReading:
     for number, (label, part) in enumerate(stretches):
         fall = falls[number]
         before = next((gap for gap in reversed(gaps[:number]) if gap is not None), None)
-        words = [_pace(falls[: number + 1], whole, still=max(STILL * abs(lasts[number]), ERRORS * errors[number]))]
+        still = max(STILL * abs(lasts[number]), ERRORS * errors[number])
+        words = [_pace(falls[: number + 1], whole, still=still)]
         loss, gap = measured[number], gaps[number]
         if loss is not None and gap is not None:
-            said, is_over = _gap_words(gap, before, loss, best, fall)
+            said, is_over = _gap_words(gap, before, loss, best, has_fallen=fall > still)
             words += [said] if said else []
             if is_over and not overfits_from:
                 overfits_from = label
@@ -168,14 +169,14 @@ def _pace(falls: list[float], whole: float, *, still: float) -> str:
     return "slower" if fall < earlier[-1] else "faster than before"
 
 
-def _gap_words(gap: float, before: float | None, loss: float, best: float, fall: float) -> tuple[str, bool]:
+def _gap_words(gap: float, before: float | None, loss: float, best: float, *, has_fallen: bool) -> tuple[str, bool]:
     """What the gap says; whether it says overfitting: it grew beyond what is healthy, validation does not fall, and
     training is better than validation ever was."""
     low, high = HEALTHY_GAP
     falls, rises = loss < best * (1 - STILL), loss > best * (1 + STILL)
     if before is not None and gap > max(low, before + GROWN):
         said = f"the gap grew from {before:.2f} to {gap:.2f}"
-        if gap > high and not falls and fall > 0 and loss - gap < best:
+        if gap > high and not falls and has_fallen and loss - gap < best:
             return said, True
         return f"{said}, and validation still falls" if gap > high and falls else said, False
     if rises:
