@@ -63,7 +63,7 @@ def read_curve(trace: Trace) -> CurveReading:
     stretches = [part for part in _stretches(trace) if len(part[1])]
     if not stretches:
         return CurveReading(epochs=(), sentences=(), overfits_from="")
-    starts, lasts, errors = zip(*(_edges(trace.loss[part]) for _, part in stretches), strict=True)
+    starts, lasts, errors = zip(*(_edges(trace.loss[part], _noise(trace.loss)) for _, part in stretches), strict=True)
     firsts = [
         starts[0],
         *(last if math.isfinite(last) else start for last, start in zip(lasts, starts[1:], strict=False)),
@@ -78,11 +78,12 @@ def read_curve(trace: Trace) -> CurveReading:
     for number, (label, part) in enumerate(stretches):
         fall = falls[number]
         before = next((gap for gap in reversed(gaps[:number]) if gap is not None), None)
-        still = max(STILL * abs(lasts[number]), ERRORS * errors[number])
+        noise = ERRORS * math.hypot(errors[number], errors[max(0, number - 1)])
+        still = max(STILL * abs(lasts[number]), noise)
         words = [_pace(falls[: number + 1], whole, still=still)]
         loss, gap = measured[number], gaps[number]
         if loss is not None and gap is not None:
-            said, is_over = _gap_words(gap, before, loss, best, has_fallen=fall > still)
+            said, is_over = _gap_words(gap, before, loss, best, has_fallen=fall > still, noise=noise)
             words += [said] if said else []
             if is_over and not overfits_from:
                 overfits_from = label
@@ -131,16 +132,21 @@ def _stretches(trace: Trace) -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def _edges(losses: Floats) -> tuple[float, float, float]:
+def _noise(losses: Floats) -> float:
+    """Of a single loss, in nats."""
+    finite = losses[np.isfinite(losses)]
+    return float(np.median(np.abs(np.diff(finite)))) if len(finite) > 1 else 0.0
+
+
+def _edges(losses: Floats, noise: float) -> tuple[float, float, float]:
     """First and last level, medians so that no single batch says it; and the standard error of the last one."""
     finite = losses[np.isfinite(losses)]
     if not len(finite):
         return math.nan, math.nan, math.nan
     few = int(min(max(3, EDGE_SHARE * len(finite)), 50))
     end = finite[-few:]
-    noise = float(np.median(np.abs(np.diff(finite)))) if len(finite) > 1 else 0.0
     first = float(finite[0]) if len(finite) < 10 else float(np.median(finite[:few]))
-    return first, float(np.median(end)), noise * MEDIAN_ERROR / math.sqrt(len(end))
+    return first, float(np.median(end)), max(noise, _noise(losses)) * MEDIAN_ERROR / math.sqrt(len(end))
 
 
 def _evaluation(trace: Trace, stretches: list[tuple[str, np.ndarray]], number: int) -> float | None:
@@ -169,12 +175,14 @@ def _pace(falls: list[float], whole: float, *, still: float) -> str:
     return "slower" if fall < earlier[-1] else "faster than before"
 
 
-def _gap_words(gap: float, before: float | None, loss: float, best: float, *, has_fallen: bool) -> tuple[str, bool]:
+def _gap_words(
+    gap: float, before: float | None, loss: float, best: float, *, has_fallen: bool, noise: float
+) -> tuple[str, bool]:
     """What the gap says; whether it says overfitting: it grew beyond what is healthy, validation does not fall, and
     training is better than validation ever was."""
     low, high = HEALTHY_GAP
     falls, rises = loss < best * (1 - STILL), loss > best * (1 + STILL)
-    if before is not None and gap > max(low, before + GROWN):
+    if before is not None and gap > max(low, before + max(GROWN, noise)):
         said = f"the gap grew from {before:.2f} to {gap:.2f}"
         if gap > high and not falls and has_fallen and loss - gap < best:
             return said, True
