@@ -28,12 +28,10 @@ from trimtab.search.trials import Maker
 from trimtab.train.assemble import load_model
 from trimtab.train.inputs import prepare_inputs
 from trimtab.train.output import check_output
+from trimtab.train.resume import SHOWN
 
 IDENTITY = "search.json"
-FREE = frozenset(
-    {"training.output_dir", "data.cache_dir", "data.workers", "search.engine", "search.max_cohort"}
-    | {"report.samples", "report.max_new_tokens", "report.recited"}
-)
+FREE = SHOWN | {"training.output_dir", "data.cache_dir", "data.workers", "search.engine", "search.max_cohort"}
 """Keys that may differ when a search goes on: they do not change what is found."""
 DECIDED = (
     "total_steps",

@@ -6,12 +6,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from trimtab.config.report import ReportConfig
 from trimtab.errors import ConfigError, ResumeError
 from trimtab.train.checkpoint import Checkpoint
 
-MOVABLE = frozenset(
-    {"training.output_dir", "checks.ignore", "report.samples", "report.max_new_tokens", "report.recited"}
-)
+SHOWN = frozenset(f"report.{key}" for key in ReportConfig.model_fields)
+"""What a run shows of itself changes nothing of it."""
+
+MOVABLE = frozenset({"training.output_dir", "checks.ignore"}) | SHOWN
 """A run folder may be moved, findings be let pass, more or less be shown; everything else that differs makes another
 run."""
 

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.diagnose.trace import Floats, Trace
+from trimtab.records import Judgement
 from trimtab.report.views.curve import HEALTHY_GAP
 from trimtab.report.views.view import Drawn, View
 
 EDGE_SHARE = 0.1
 """Of an epoch's steps: the first and last loss are medians over so many, at least 3 and at most 50 (guess)."""
-SHARP = 0.5
-"""Of the whole fall within one epoch: "sharp" (guess)."""
+SHARP = 0.6
+"""Of the whole fall within one epoch of several: "sharp" (guess)."""
 LITTLE = 0.1
 """Of the whole fall within one epoch: "diminishing returns" (guess)."""
 STILL = 0.01
-"""Of the loss: less is no change (guess); nor is what is within `ERRORS` standard errors."""
-MEDIAN_ERROR = 1.25
-"""Of a median, in standard errors of a mean (normal noise). The median step between neighbours is 0.95 standard
-deviations, so that it stands for the noise whatever the trend."""
+"""Of the loss: less is no change (guess); nor is what is within `ERRORS` standard errors, unless it is more than `MUCH`
+of the loss."""
+MUCH = 0.1
 ERRORS = 3
+MEDIAN_ERROR = 1.25
+"""Of a median, in standard errors of a mean (normal noise)."""
+LEAST_POINTS = 8
+"""For noise to be told from a curve's own bend (guess)."""
+RISEN = 0.03
+"""Above the best evaluation: it is worse, and not by chance (guess; the judgement of the curve has statistics)."""
 GROWN = 0.05
 """Nats by which a gap has grown (guess)."""
 PARTS = 4
@@ -56,169 +64,250 @@ class CurveReading(View):
     sentences: tuple[str, ...]
     """The whole: how far it fell, what the gap did."""
     overfits_from: str
-    """The first epoch that overfits; empty where none does."""
+    """The first stretch that overfits; empty where none does."""
 
 
-def read_curve(trace: Trace) -> CurveReading:
-    stretches = [part for part in _stretches(trace) if len(part[1])]
+@dataclass(frozen=True)
+class _Stretch:
+    """An epoch or a quarter, measured. Levels are medians, so that no single batch says them."""
+
+    label: str
+    steps: tuple[int, int]
+    first: float
+    last: float
+    error: float
+    """Standard error of `last`."""
+    evaluations: tuple[tuple[int, float], ...]
+    """(step, loss) of those within, until the next one begins."""
+
+    @property
+    def fall(self) -> float:
+        return self.first - self.last
+
+    @property
+    def eval_loss(self) -> float | None:
+        return self.evaluations[-1][1] if self.evaluations else None
+
+    @property
+    def gap(self) -> float | None:
+        gap = None if self.eval_loss is None else self.eval_loss - self.last
+        return gap if gap is not None and math.isfinite(gap) else None
+
+
+def read_curve(trace: Trace, judgement: Judgement | None = None) -> CurveReading:
+    """
+    Args:
+        judgement: Of the whole curve: what is healthy is said of healthy ones alone.
+    """
+    stretches = _measured(trace)
     if not stretches:
         return CurveReading(epochs=(), sentences=(), overfits_from="")
-    starts, lasts, errors = zip(*(_edges(trace.loss[part], _noise(trace.loss)) for _, part in stretches), strict=True)
-    firsts = [
-        starts[0],
-        *(last if math.isfinite(last) else start for last, start in zip(lasts, starts[1:], strict=False)),
-    ]
-    measured = [_evaluation(trace, stretches, number) for number in range(len(stretches))]
-    gaps = [loss - last if loss is not None else None for loss, last in zip(measured, lasts, strict=True)]
-    whole = firsts[0] - _lowest(lasts)
-    falls = [first - last for first, last in zip(firsts, lasts, strict=True)]
-    views: list[EpochView] = []
-    overfits_from = ""
-    best = trace.base_eval_loss if trace.base_eval_loss is not None else math.inf
-    for number, (label, part) in enumerate(stretches):
-        fall = falls[number]
-        before = next((gap for gap in reversed(gaps[:number]) if gap is not None), None)
-        noise = ERRORS * math.hypot(errors[number], errors[max(0, number - 1)])
-        still = max(STILL * abs(lasts[number]), noise)
-        words = [_pace(falls[: number + 1], whole, still=still)]
-        loss, gap = measured[number], gaps[number]
-        if loss is not None and gap is not None:
-            said, is_over = _gap_words(gap, before, loss, best, has_fallen=fall > still, noise=noise)
-            words += [said] if said else []
-            if is_over and not overfits_from:
-                overfits_from = label
-                words.append(f"overfitting from {label}")
-            best = min(best, loss)
-        views.append(
-            EpochView(
-                label=label,
-                first_step=int(trace.step[part[0]]),
-                last_step=int(trace.step[part[-1]]),
-                first_loss=_or_none(firsts[number]),
-                last_loss=_or_none(lasts[number]),
-                fall=_or_none(fall),
-                eval_loss=loss,
-                gap=gap,
-                words="; ".join(word for word in words if word),
-            )
+    is_healthy = judgement in (None, Judgement.HEALTHY)
+    over = _overfitting(trace, stretches)
+    views = tuple(
+        EpochView(
+            label=one.label,
+            first_step=one.steps[0],
+            last_step=one.steps[1],
+            first_loss=_or_none(one.first),
+            last_loss=_or_none(one.last),
+            fall=_or_none(one.fall),
+            eval_loss=one.eval_loss,
+            gap=one.gap,
+            words="; ".join(_words(stretches[: number + 1], len(stretches), trace, over, is_healthy=is_healthy)),
         )
+        for number, one in enumerate(stretches)
+    )
     return CurveReading(
-        epochs=tuple(views), sentences=tuple(_sentences(views, overfits_from)), overfits_from=overfits_from
+        epochs=views,
+        sentences=tuple(_sentences(stretches, trace, over, is_healthy=is_healthy)),
+        overfits_from=over.label if over is not None else "",
     )
 
 
-def _stretches(trace: Trace) -> list[tuple[str, np.ndarray]]:
+# ── stretches ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _measured(trace: Trace) -> list[_Stretch]:
+    parts = [(label, part) for label, part in _parts(trace) if len(part)]
+    noise = _noise(trace.loss)
+    found: list[_Stretch] = []
+    for number, (label, part) in enumerate(parts):
+        first, last, error = _edges(trace.loss[part], noise)
+        if found and math.isfinite(found[-1].last):
+            first = found[-1].last  # where the one before ended
+        begins = -math.inf if number == 0 else int(trace.step[part[0]])
+        ends = math.inf if number == len(parts) - 1 else int(trace.step[parts[number + 1][1][0]])
+        inside = (trace.eval_step >= begins) & (trace.eval_step < ends) & np.isfinite(trace.eval_loss)
+        evaluations = zip(trace.eval_step[inside].tolist(), trace.eval_loss[inside].tolist(), strict=True)
+        steps = int(trace.step[part[0]]), int(trace.step[part[-1]])
+        found.append(_Stretch(label, steps, first, last, error, tuple(evaluations)))
+    return found
+
+
+def _parts(trace: Trace) -> list[tuple[str, NDArray[np.int64]]]:
     """(label, indices of its points): epochs where there are two and more, else quarters."""
     count = len(trace.step)
     if not count:
         return []
-    known = np.isfinite(trace.epoch)
-    if known.all() and float(trace.epoch[-1]) > 1 + 1e-6:
+    if np.isfinite(trace.epoch).all() and float(trace.epoch[-1]) > 1 + 1e-6:
         # a step that ends epoch 1 is told as epoch 1.0
-        number = np.maximum(np.ceil(trace.epoch - 1e-6).astype(int), 1)
-        last = int(number[-1])
+        epoch = np.maximum(np.ceil(trace.epoch - 1e-6).astype(int), 1)
+        last = int(epoch[-1])
         each = math.ceil(last / MOST_EPOCHS)
         found = []
         for first in range(1, last + 1, each):
             end = min(first + each - 1, last)
             label = f"epoch {first}" if first == end else f"epochs {first}–{end}"
-            found.append((label, np.flatnonzero((number >= first) & (number <= end))))
+            found.append((label, np.flatnonzero((epoch >= first) & (epoch <= end))))
         return found
-    if count < 2 * PARTS:
-        return [(f"steps {int(trace.step[0]):,}–{int(trace.step[-1]):,}", np.arange(count))]
-    return [
-        (f"steps {int(trace.step[part[0]]):,}–{int(trace.step[part[-1]]):,}", part)
-        for part in np.array_split(np.arange(count), PARTS)
-    ]
+    parts = np.array_split(np.arange(count), PARTS) if count >= 2 * PARTS else [np.arange(count)]
+    return [(_of_steps(int(trace.step[part[0]]), int(trace.step[part[-1]])), part) for part in parts]
+
+
+def _of_steps(first: int, last: int) -> str:
+    return f"step {first:,}" if first == last else f"steps {first:,}–{last:,}"
 
 
 def _noise(losses: Floats) -> float:
-    """Of a single loss, in nats."""
+    """Of a single loss, in nats: by second differences, which a trend leaves alone (their standard deviation is √6 of
+    the noise's; the median of normal noise's size is 0.6745 of it). Of few points nothing is said: 0."""
     finite = losses[np.isfinite(losses)]
-    return float(np.median(np.abs(np.diff(finite)))) if len(finite) > 1 else 0.0
+    if len(finite) < LEAST_POINTS:
+        return 0.0
+    return float(np.median(np.abs(np.diff(finite, 2)))) / (0.6745 * math.sqrt(6))
 
 
 def _edges(losses: Floats, noise: float) -> tuple[float, float, float]:
-    """First and last level, medians so that no single batch says it; and the standard error of the last one."""
+    """First and last level, and the standard error of the last one."""
     finite = losses[np.isfinite(losses)]
     if not len(finite):
         return math.nan, math.nan, math.nan
     few = int(min(max(3, EDGE_SHARE * len(finite)), 50))
-    end = finite[-few:]
     first = float(finite[0]) if len(finite) < 10 else float(np.median(finite[:few]))
+    end = finite[-few:]
     return first, float(np.median(end)), max(noise, _noise(losses)) * MEDIAN_ERROR / math.sqrt(len(end))
 
 
-def _evaluation(trace: Trace, stretches: list[tuple[str, np.ndarray]], number: int) -> float | None:
-    first = int(trace.step[stretches[number][1][0]])
-    is_last = number == len(stretches) - 1
-    last = math.inf if is_last else int(trace.step[stretches[number + 1][1][0]])
-    inside = np.flatnonzero((trace.eval_step >= first) & (trace.eval_step < last) & np.isfinite(trace.eval_loss))
-    return float(trace.eval_loss[inside[-1]]) if len(inside) else None
+# ── what they say ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pace(falls: list[float], whole: float, *, still: float) -> str:
-    """The last of `falls`, in words. `still` is the least fall that is one."""
-    *earlier, fall = falls
-    if not math.isfinite(fall):
+@dataclass(frozen=True)
+class _Overfitting:
+    label: str
+    """Of the first stretch after the best evaluation."""
+    best_step: int
+    best_loss: float
+
+
+def _overfitting(trace: Trace, stretches: Sequence[_Stretch]) -> _Overfitting | None:
+    """The evaluation has left its best behind for good, above a training loss that is lower than it ever was."""
+    measured = [(step, loss) for one in stretches for step, loss in one.evaluations]
+    if trace.base_eval_loss is not None and math.isfinite(trace.base_eval_loss):
+        measured.insert(0, (0, trace.base_eval_loss))
+    last = stretches[-1]
+    if len(measured) < 2 or last.gap is None:
+        return None
+    best_step, best = min(measured, key=lambda one: one[1])
+    since = [one for one in stretches if any(step > best_step for step, _ in one.evaluations)]
+    is_worse = measured[-1][1] > best * (1 + RISEN)
+    before = next((one.last for one in reversed(stretches) if one.steps[0] <= best_step), stretches[0].first)
+    has_learnt_since = last.last < min(best, before) - _still(stretches, len(stretches) - 1, at_most=math.inf)
+    if not (is_worse and has_learnt_since and last.gap > HEALTHY_GAP[1] and since):
+        return None
+    return _Overfitting(since[0].label, best_step, best)
+
+
+def _still(stretches: Sequence[_Stretch], number: int, *, at_most: float = MUCH) -> float:
+    """The least change of a stretch that is one."""
+    one, before = stretches[number], stretches[max(0, number - 1)]
+    noise = ERRORS * math.hypot(one.error, before.error)
+    level = abs(one.last)
+    return max(STILL * level, min(noise, at_most * level))
+
+
+def _words(
+    until: Sequence[_Stretch], count: int, trace: Trace, over: _Overfitting | None, *, is_healthy: bool
+) -> Iterator[str]:
+    """Of the last of `until`, knowing those before it."""
+    one, number = until[-1], len(until) - 1
+    losses = [stretch.last for stretch in until if math.isfinite(stretch.last)]
+    yield _pace(until, count, until[0].first - min(losses) if losses else 0.0)
+    if said := _gap_words(
+        until, trace, noise=ERRORS * math.hypot(one.error, until[number - 1].error), healthy=is_healthy
+    ):
+        yield said
+    if over is not None and over.label == one.label:
+        yield f"overfitting from {one.label}"
+
+
+def _pace(until: Sequence[_Stretch], count: int, whole: float) -> str:
+    one, number = until[-1], len(until) - 1
+    if not math.isfinite(one.fall):
         return "no finite loss"
-    if fall < -still:
-        return f"the training loss rose by {-fall:.2f}"
-    if fall <= still:
-        return "it stands still" if earlier else "no fall yet"
-    if fall >= SHARP * whole:
-        return "a sharp fall" if earlier else "sharp initial fall"
-    if earlier and fall < LITTLE * whole:
+    if one.last == 0:
+        return "the loss is exactly zero, which no learning comes to"
+    still = _still(until, number)
+    if one.fall < -still:
+        return f"the training loss rose by {_figure(-one.fall)}"
+    if one.fall <= still:
+        return "it stands still" if number else "no fall yet"
+    earlier = [stretch.fall for stretch in until[:-1] if math.isfinite(stretch.fall)]
+    if count > 1 and one.fall >= SHARP * whole and not (earlier and one.fall < 1.5 * max(earlier)):
+        return "a sharp fall" if number else "sharp initial fall"
+    if number and one.fall < LITTLE * whole:
         return "diminishing returns"
-    if not earlier:
+    if not earlier or abs(one.fall - earlier[-1]) <= MUCH * abs(earlier[-1]):
         return "a steady fall"
-    return "slower" if fall < earlier[-1] else "faster than before"
+    return "slower" if one.fall < earlier[-1] else "faster than before"
 
 
-def _gap_words(
-    gap: float, before: float | None, loss: float, best: float, *, has_fallen: bool, noise: float
-) -> tuple[str, bool]:
-    """What the gap says; whether it says overfitting: it grew beyond what is healthy, validation does not fall, and
-    training is better than validation ever was."""
+def _gap_words(until: Sequence[_Stretch], trace: Trace, *, noise: float, healthy: bool) -> str:
+    one = until[-1]
+    if one.gap is None or one.eval_loss is None:
+        return ""
     low, high = HEALTHY_GAP
-    falls, rises = loss < best * (1 - STILL), loss > best * (1 + STILL)
-    if before is not None and gap > max(low, before + max(GROWN, noise)):
-        said = f"the gap grew from {before:.2f} to {gap:.2f}"
-        if gap > high and not falls and has_fallen and loss - gap < best:
-            return said, True
-        return f"{said}, and validation still falls" if gap > high and falls else said, False
-    if rises:
-        return f"validation rose to {loss:.3f} from {best:.3f}", False
-    if gap > high:
-        return f"the gap is wide ({gap:.2f})", False
-    return (f"a healthy gap ({gap:.2f})" if gap >= low else ""), False
+    earlier = [loss for stretch in until[:-1] for _, loss in stretch.evaluations]
+    base = trace.base_eval_loss
+    best = min([*earlier, *([base] if base is not None and math.isfinite(base) else [])], default=math.inf)
+    before = next((stretch.gap for stretch in reversed(until[:-1]) if stretch.gap is not None), None)
+    if before is not None and one.gap > max(low, before + max(GROWN, noise)):
+        still_falls = ", and validation still falls" if one.gap > high and one.eval_loss < best * (1 - STILL) else ""
+        return f"the gap grew from {before:.2f} to {one.gap:.2f}{still_falls}"
+    if one.eval_loss > best * (1 + STILL):
+        return f"validation rose to {_figure(one.eval_loss)} from {_figure(best)}"
+    if one.gap > high:
+        return f"the gap is wide ({one.gap:.2f})"
+    if one.gap < -low - noise:
+        return f"validation lies {-one.gap:.2f} below training: other rows, or dropout"
+    return f"a healthy gap ({one.gap:.2f})" if one.gap >= low and healthy else ""
 
 
-def _sentences(views: list[EpochView], overfits_from: str) -> Iterator[str]:
-    first, last = views[0].first_loss, views[-1].last_loss
-    if first is not None and last is not None:
-        yield f"Training loss went from {first:.3f} to {last:.3f}."
-    measured = [view for view in views if view.gap is not None]
-    has_learnt = first is not None and last is not None and last < first
-    if measured and has_learnt:
-        gap = measured[-1].gap
-        assert gap is not None
+def _sentences(
+    stretches: Sequence[_Stretch], trace: Trace, over: _Overfitting | None, *, is_healthy: bool
+) -> Iterator[str]:
+    first, last = stretches[0].first, stretches[-1].last
+    if math.isfinite(first) and math.isfinite(last):
+        yield f"Training loss went from {_figure(first)} to {_figure(last)}."
+    gap = stretches[-1].gap
+    if gap is not None and last < first and is_healthy:
         low, high = HEALTHY_GAP
-        verdict = (
-            "more than the healthy 0.1 to 0.3: the run knows its own rows better than others"
+        step = stretches[-1].evaluations[-1][0]
+        said = (
+            f"more than the usual {low} to {high}"
             if gap > high
-            else "healthy"
+            else f"the usual {low} to {high}"
             if gap >= low
             else "as good on rows it has not seen"
         )
-        yield f"At the end validation lies {gap:+.2f} nats from training: {verdict}."
-    if overfits_from:
-        yield f"It overfits from {overfits_from} on: the weights from before it are the ones to keep."
+        yield f"At step {step:,} validation lies {gap + 0.0:+.2f} nats from training: {said}."
+    if over is not None:
+        where = f"step {over.best_step:,}" if over.best_step else "step 0, which is the base alone"
+        yield f"It overfits from {over.label} on: the best evaluation was at {where} ({_figure(over.best_loss)})."
 
 
-def _lowest(values: tuple[float, ...]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return min(finite) if finite else math.nan
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
 
 
 def _or_none(value: float) -> float | None:

@@ -133,7 +133,7 @@ def run_view(material: Material) -> RunView:
         facts=tuple(_facts(material)),
         curve=curve,
         gauges=gauges(material, curve),
-        reading=read_curve(material.trace),
+        reading=read_curve(material.trace, verdict.judgement),
         sightings=material.sightings,
         causes=() if is_refused(material) else verdict.causes,  # there was no curve that could have one
         repairs=tuple(_repair(material, repair) for repair in verdict.repairs),
