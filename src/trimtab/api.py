@@ -171,6 +171,7 @@ def train(
         raise TrimtabError(_out_of_memory(str(error))) from None
     finally:
         run_dir.unlock()
+        page.close()
         processes.end(together=is_done)
     return TrainResult(verdict, run_dir, run.plan)
 
@@ -275,12 +276,15 @@ def search(
             raise TrimtabError(_out_of_memory(str(error))) from None
 
     page = LivePage(RunDir(settings.training.output_dir), notify, is_wanted=settings.report.page)
-    if console is not None and console.is_interactive:
-        with Shown(console) as table:
-            found = run((Told(notify, is_brief=True), Paged(page), table), table.on_tick)
-    else:
-        found = run((Told(notify), Paged(page)), lambda names, step: None)
-    page.end()
+    try:
+        if console is not None and console.is_interactive:
+            with Shown(console) as table:
+                found = run((Told(notify, is_brief=True), Paged(page), table), table.on_tick)
+        else:
+            found = run((Told(notify), Paged(page)), lambda names, step: None)
+        page.end()
+    finally:
+        page.close()
     board = found.leaderboard
     say(console, ["", *leaderboard_lines(board), "", *grid_lines(board)])
     return SearchResult(board, found.folder, found.best, found.onward)

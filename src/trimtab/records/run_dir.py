@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ from trimtab.records.verdict import Verdict
 from trimtab.records.whole_folder import write_error
 
 RUN_FORMAT = 1
+LOCK_SECONDS = 1.0
+"""That a lock is waited for: whoever asks whether a run goes on holds it for a moment."""
 
 
 class RunDir:
@@ -127,7 +130,7 @@ class RunDir:
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a whole file or nothing: aside, synced, renamed."""
-        aside = path.with_name(f".{path.name}.tmp")
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # two may write the same file, each its own
         try:
             with aside.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -135,6 +138,7 @@ class RunDir:
                 os.fsync(file.fileno())
             aside.replace(path)
         except OSError as error:
+            aside.unlink(missing_ok=True)
             raise write_error(path, error, needed_bytes=len(text.encode())) from None
 
     def append_metric(self, record: StepRecord | EvalRecord) -> None:
@@ -169,7 +173,7 @@ class RunDir:
             OutputError: another process is training into it.
         """
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
             raise OutputError(
                 f"{self.path}: another process is training into this folder. Two at once would spoil its records. "

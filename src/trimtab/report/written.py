@@ -31,7 +31,7 @@ def write_page(page: Page, output: Path) -> None:
         OutputError: it cannot be written, or the file is somebody's else.
     """
     if output.is_dir():
-        raise OutputError(f"{output} is a folder. Name a file: --output {output / 'report.html'}")
+        raise OutputError(f"{output} is a folder, and a report is a file. Name another: --output FILE.html")
     if output.exists() and not _is_report(output):
         raise OutputError(
             f"{output} exists and is no report of Trimtab's; it is left as it is. Name another: --output FILE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from unittest import mock
 
@@ -11,6 +12,8 @@ from support import run_folders
 from trimtab.records import EvalRecord
 from trimtab.report import live_page
 from trimtab.report.live_page import LivePage
+from trimtab.report.views import page_of
+from trimtab.report.written import write_page
 
 EVALUATION = EvalRecord(step=1, epoch=0.1, loss=1.0, target_tokens=9, seconds=0.1)
 
@@ -52,3 +55,58 @@ def test_a_page_that_cannot_be_written_is_told_once_and_costs_nothing(fault: str
     page.on_eval(EVALUATION)
     page.end()
     assert len(said) == 1 and "report.html could not be written" in said[0]
+
+
+def test_a_view_that_fails_costs_nothing_either(tmp_path: Path) -> None:
+    run = run_folders.write_run(tmp_path / "run", steps=30)
+    said: list[str] = []
+    page = LivePage(run, said.append)
+    with mock.patch("trimtab.report.views.page.read_material", side_effect=TypeError("a view of the future")):
+        page.on_eval(EVALUATION)
+    assert len(said) == 1 and "could not be written (TypeError: a view of the future)" in said[0]
+    page.end()  # what passed has passed
+    assert 'data-live="no"' in run.report.read_text()
+
+
+def test_a_run_that_is_never_evaluated_has_a_page_all_the_same(tmp_path: Path) -> None:
+    run = run_folders.write_run(tmp_path / "run", steps=30)
+    step = run.read_metrics()[0][-1]
+    page = LivePage(run, lambda line: None)
+    with mock.patch.object(live_page.time, "monotonic", return_value=1000.0) as clock:
+        page.on_step(step)
+        clock.return_value = 1059.0
+        page.on_step(step)
+        assert not run.report.exists()
+        clock.return_value = 1061.0
+        page.on_step(step)
+        assert run.report.exists()
+
+
+def test_a_run_that_breaks_off_leaves_no_page_that_says_it_goes_on(tmp_path: Path) -> None:
+    run = run_folders.write_run(tmp_path / "run", steps=30)
+    page = LivePage(run, lambda line: None)
+    page.close()
+    assert not run.report.exists(), "somebody else's folder is left alone"
+    page.on_eval(EVALUATION)
+    page.close()
+    assert 'data-live="no"' in run.report.read_text() and "ended without a verdict" in run.report.read_text()
+
+
+def test_two_may_write_one_page(tmp_path: Path) -> None:
+    run = run_folders.write_healthy(tmp_path / "run")
+    page = page_of([run.path])
+    failed: list[Exception] = []
+
+    def write() -> None:
+        try:
+            for _ in range(20):
+                write_page(page, run.report)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == [] and not list(run.path.glob(".*.tmp"))

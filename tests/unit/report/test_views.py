@@ -18,7 +18,20 @@ from support import run_folders
 
 from trimtab.diagnose.trace import Trace
 from trimtab.errors import LogError, OutputError
-from trimtab.records import CheckReport, Finding, RunDir, Severity, ShownRow, ShownToken, Status, TokenKind
+from trimtab.records import (
+    CheckReport,
+    Finding,
+    Judgement,
+    Memorisation,
+    RecitedRow,
+    RunDir,
+    RunEvent,
+    Severity,
+    ShownRow,
+    ShownToken,
+    Status,
+    TokenKind,
+)
 from trimtab.report.html.render import html_of, stretches
 from trimtab.report.terminal import page_lines
 from trimtab.report.views import Page, page_of
@@ -196,6 +209,94 @@ def test_what_was_left_out_of_a_very_long_row_is_counted_where_it_stood() -> Non
         ("target", "c"),
     ]
     assert [kind for kind, _ in stretches(ShownRow("x:1", "short", tokens))] == ["context", "target"]
+
+
+def test_a_damaged_number_is_no_number(tmp_path: Path) -> None:
+    run = run_folders.write_repaired(tmp_path / "run")
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    for line, (key, value) in zip(
+        lines[1:], (("tokens", "abc"), ("tokens", [1]), ("update_ratio", None)), strict=False
+    ):
+        line[key] = value
+    run.metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    run.abandoned.write_text(run.abandoned.read_text() + '{"kind": "step", "step": 71, "loss": null}\n')
+    drawn_everywhere(page_of([run.path]))
+
+
+def test_a_folder_that_may_not_be_read_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_folders.write_healthy(tmp_path / "run")
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(LogError, match="cannot be read: Permission denied"):
+        page_of([run.path])
+
+
+def test_a_verdict_that_cannot_be_read_is_not_taken_for_a_kill(tmp_path: Path) -> None:
+    run = run_folders.write_healthy(tmp_path / "run")
+    run.verdict.write_text("{")
+    told = page_of([run.path]).runs[0].headline
+    assert "its verdict cannot be read" in told.sentence and not any("--resume" in step for step in told.next)
+
+
+def test_the_weightiest_marks_stay_where_there_are_too_many(tmp_path: Path) -> None:
+    symptoms = [RunEvent(kind="symptom", step=step, message="a spike") for step in range(1, 100)]
+    run = run_folders.write_run(tmp_path / "run", run_folders.exploding, events=symptoms)
+    run.append_event(RunEvent(kind="repair", step=110, message="helped"))
+    kinds = [mark.kind for mark in page_of([run.path]).runs[0].curve.marks]
+    assert len(kinds) == 60 and {"not a number", "repair", "best", "symptom"} == set(kinds)
+
+
+def test_what_is_not_certain_is_advised_with_an_if(tmp_path: Path) -> None:
+    run = run_folders.write_exploded(tmp_path / "run")
+    ended = run.read_verdict()
+    assert ended is not None
+    unsure = [ended.causes[0].model_copy(update={"rule": rule, "confidence": 0.6}) for rule in ("one", "other")]
+    run.write_json(run.verdict, ended.model_copy(update={"causes": tuple(unsure)}))
+    told = page_of([run.path]).runs[0].headline
+    assert [step.split(":")[0] for step in told.next] == ["If it is one (60%)", "If it is other (60%)"]
+
+
+def test_the_run_that_a_search_began_was_not_killed(tmp_path: Path) -> None:
+    run_folders.write_search(tmp_path / "search")
+    run_folders.write_run(tmp_path / "search" / "best", steps=20)
+    told = page_of([tmp_path / "search"]).runs[0].headline
+    assert told.word == "begun" and "best.yaml --resume" in told.next[0]
+
+
+def test_by_heart_is_said_only_of_enough_rows_beside_held_out_ones(tmp_path: Path) -> None:
+    run = run_folders.write_healthy(tmp_path / "run")
+    rows = [RecitedRow(place=f"x:{n}", target_tokens=9, base_tokens=1, tuned_tokens=9, text="a") for n in range(10)]
+    others = [row.model_copy(update={"tuned_tokens": 2}) for row in rows]
+    for train, validation, said in ((rows, others, "by heart"), (rows, [], "too little"), (rows, rows, "learnt, not")):
+        run.write_json(run.memorised, Memorisation(step=9, train=tuple(train), validation=tuple(validation)))
+        told = page_of([run.path]).runs[0].memory
+        assert told is not None and said in told.sentence
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ([3.62, 3.4, 3.1, 2.9, 2.6, 2.4, 2.3, 2.1, 1.9, 1.86, 1.8, 1.76], ["no fall yet"]),
+        ([1.5, 1.5, 1.4, 1.5, 2.0, 3.0, 4.0, 4.9], ["stands still"]),
+        ([*np.geomspace(12, 4, 16)], ["no fall yet"]),
+    ],
+)
+def test_few_or_steep_points_are_not_taken_for_noise(losses: list[float], words: list[str]) -> None:
+    told = [epoch.words for epoch in read_curve(curve_of(losses, {}, epochs=1)).epochs]
+    assert not any(word in told[0] or word in told[-1] for word in words), told
+
+
+def test_overfitting_begins_after_the_best_evaluation(tmp_path: Path) -> None:
+    losses = level(3.0, 1.0) + level(1.0, 0.7) + level(0.7, 0.4) + level(0.4, 0.2)
+    reading = read_curve(curve_of(losses, {40: 1.2, 80: 1.0, 120: 1.1, 160: 1.4}, epochs=4))
+    assert reading.overfits_from == "epoch 3" and "best evaluation was at step 80 (1)" in reading.sentences[-1]
+    falls = read_curve(curve_of(losses, {40: 1.2, 80: 1.1, 120: 1.05, 160: 1.0}, epochs=4))
+    assert falls.overfits_from == "", "the last evaluation is the best"
+    ruined = read_curve(curve_of(losses, {40: 1.2, 160: 1.0}, epochs=4), Judgement.EXPLODING_OR_NAN)
+    assert not any("healthy" in epoch.words for epoch in ruined.epochs)
 
 
 # ── its parts ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,8 @@ from trimtab.report.views.view import Drawn, View
 HEALTHY_GAP = (0.1, 0.3)
 """Nats that the validation loss usually lies above the training loss in a run that learns without memorising: the rule
 of thumb of fine-tuning guides; no law."""
+MOST_LOST = 1000
+"""Steps whose loss is no number, and which are therefore gaps in the line; more are told by their count."""
 MOST_MARKS = 60
 """More are one smear; the list of events has all."""
 
@@ -74,7 +76,8 @@ def curve_view(material: Material) -> CurveView:
     marks = tuple(_marks(material))
     at = np.searchsorted(trace.step, [mark.step for mark in marks])
     looked_at = [column for name, column in columns.items() if name not in ("epoch", "smoothed")]
-    kept = kept_steps(looked_at, len(trace.step), [int(one) for one in at if one < len(trace.step)])
+    always = [*(int(one) for one in at if one < len(trace.step)), *np.flatnonzero(trace.lost)[:MOST_LOST].tolist()]
+    kept = kept_steps(looked_at, len(trace.step), always)
     steps, losses = [int(step) for step in trace.eval_step], drawn(trace.eval_loss)
     if trace.base_eval_loss is not None:
         steps, losses = [0, *steps], (trace.base_eval_loss, *losses)
@@ -154,11 +157,22 @@ def _marks(material: Material) -> Iterator[Mark]:
         marks.append(
             Mark(step=best, kind=MarkKind.BEST, text=f"best evaluation: {loss:.4f}" if loss is not None else "best")
         )
-    weighty = [mark for mark in marks if mark.kind is not MarkKind.CHECKPOINT]
     saved = [mark for mark in marks if mark.kind is MarkKind.CHECKPOINT]
+    weighty = sorted((mark for mark in marks if mark.kind in _WEIGHTY), key=lambda mark: _WEIGHTY.index(mark.kind))
     yield from sorted([*weighty[:MOST_MARKS], *saved[-MOST_MARKS:]], key=lambda mark: mark.step)
 
 
+_WEIGHTY = (
+    MarkKind.LOST,
+    MarkKind.BEST,
+    MarkKind.REPAIR,
+    MarkKind.STOPPED,
+    MarkKind.AMENDMENT,
+    MarkKind.DIAGNOSIS,
+    MarkKind.RESUMED,
+    MarkKind.SYMPTOM,
+)
+"""The weightiest first: what is left out where there are too many."""
 _KINDS = {
     "symptom": MarkKind.SYMPTOM,
     "diagnosis": MarkKind.DIAGNOSIS,

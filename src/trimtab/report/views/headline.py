@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from trimtab.diagnose.cause import CERTAIN
-from trimtab.records import CauseFound, Judgement, Status
+from trimtab.records import CauseFound, Judgement, RemedyNote, Status
 from trimtab.report.views.material import Material
 from trimtab.report.views.view import View
 
@@ -65,16 +65,17 @@ def _of_records(material: Material) -> Headline:
     judgement = material.verdict.judgement or Judgement.OTHER
     tones = {Judgement.HEALTHY: Tone.GOOD, Judgement.SPIKE: Tone.WARNING, Judgement.OTHER: Tone.NEUTRAL}
     sentence = material.why[:1].upper() + material.why[1:]
-    steps = list(_remedies(material.verdict.causes))
+    steps = list(_remedies(material))
     word, tone = judgement.value, tones.get(judgement, Tone.BAD)
     if material.source == "run folder":
         last = int(material.trace.step[-1]) if len(material.trace.step) else 0
         planned = f" of {material.trace.planned_steps:,}" if material.trace.planned_steps else ""
         word, tone = "unfinished", Tone.BAD if tone is Tone.BAD else Tone.WARNING
-        sentence = (
-            f"It ended without a verdict after step {last:,}{planned} (killed, or the machine went away). {sentence}"
-        )
-        steps.insert(0, f"Go on where it stopped: trimtab train {shlex.quote(f'{material.path}/config.yaml')} --resume")
+        why = "its verdict cannot be read" if material.has_damaged_verdict else "killed, or the machine went away"
+        sentence = f"It ended without a verdict after step {last:,}{planned} ({why}). {sentence}"
+        if material.config and not material.has_damaged_verdict:
+            config = shlex.quote(f"{material.path}/config.yaml")
+            steps.insert(0, f"Go on where it stopped: trimtab train {config} --resume")
     return Headline(word=word, tone=tone, sentence=_ended(sentence), next=tuple(steps[:MOST_STEPS]))
 
 
@@ -111,7 +112,7 @@ def _next(material: Material) -> Iterator[str]:
         yield f"Go on: trimtab train {shlex.quote(f'{material.path}/config.yaml')} --resume"
         return
     if verdict.status is Status.FAILED:
-        yield from list(_remedies(verdict.causes))[:MOST_STEPS] or [f"Look closer: trimtab diagnose {path}"]
+        yield from list(_remedies(material))[:MOST_STEPS] or [f"Look closer: trimtab diagnose {path}"]
         return
     yield f"Try it: trimtab generate {path} --prompt '…'"
     if verdict.judgement is Judgement.OVERFITTING:
@@ -119,12 +120,22 @@ def _next(material: Material) -> Iterator[str]:
     yield f"Merge it into its base: trimtab export {path}"
 
 
-def _remedies(causes: tuple[CauseFound, ...]) -> Iterator[str]:
-    """Of the likeliest cause all; of the others the first."""
-    for number, cause in enumerate(causes):
-        for note in cause.remedies if number == 0 else cause.remedies[:1]:
-            setting = f" ({note.setting})" if note.setting else ""
-            yield f"{note.text}{setting}" + (f" – if it is {cause.rule}" if number else "")
+def _remedies(material: Material) -> Iterator[str]:
+    """Of a cause that is certain, all; where none is, the first of each, with its if. Nothing is advised where the loss
+    itself means something else."""
+    causes = material.verdict.causes
+    if material.verdict.judgement is Judgement.OTHER and not material.has_verdict:
+        return
+    certain = _certain(causes)
+    if certain is not None:
+        yield from (_advice(note) for note in certain.remedies)
+        return
+    for cause in causes:
+        yield from (f"If it is {cause.rule} ({cause.confidence:.0%}): {_advice(note)}" for note in cause.remedies[:1])
+
+
+def _advice(note: RemedyNote) -> str:
+    return f"{note.text}{f' ({note.setting})' if note.setting else ''}"
 
 
 def _certain(causes: tuple[CauseFound, ...]) -> CauseFound | None:

@@ -52,6 +52,8 @@ class Material:
     """The run wrote one."""
     is_live: bool
     """Another process is training into the folder."""
+    has_damaged_verdict: bool
+    """It is there and cannot be read."""
     why: str
     """Why the curve is judged as it is."""
     sightings: tuple[Sighting, ...]
@@ -110,6 +112,7 @@ def _of_log(reading: Reading) -> Material:
         verdict=verdict,
         has_verdict=False,
         is_live=False,
+        has_damaged_verdict=False,
         why=why,
         sightings=sightings,
         remarks=trace.remarks,
@@ -121,8 +124,12 @@ def _of_log(reading: Reading) -> Material:
 def _of_folder(folder: Path, is_live: bool | None) -> Material:
     run = RunDir(folder)
     remarks: list[str] = []
-    records = read_records(folder)
-    reading = _reading(folder, records.remarks)
+    is_locked = (
+        run.is_locked() if is_live is None else is_live
+    )  # before the records: a run that ends meanwhile has ended
+    reading = _reading(folder)
+    records = reading.records
+    assert records is not None
     verdict, sightings, why = verdict_of(reading)
     if records.verdict is not None and not len(reading.trace.step):
         verdict, why = records.verdict, records.verdict.reason  # refused, or ended before a step: there is no curve
@@ -135,7 +142,8 @@ def _of_folder(folder: Path, is_live: bool | None) -> Material:
         trace=reading.trace,
         verdict=verdict,
         has_verdict=records.verdict is not None,
-        is_live=run.is_locked() if is_live is None else is_live,
+        is_live=is_locked and records.verdict is None,
+        has_damaged_verdict=records.verdict is None and run.verdict.is_file(),
         why=why,
         sightings=sightings,
         missing=reading.trace.missing,
@@ -154,12 +162,16 @@ def _of_folder(folder: Path, is_live: bool | None) -> Material:
     )
 
 
-def _reading(folder: Path, remarks: tuple[str, ...]) -> Reading:
+def _reading(folder: Path) -> Reading:
     """Of a folder whose run has measured nothing yet, an empty one."""
     try:
-        return read(folder)
+        reading = read(folder)
     except LogError:
-        return Reading(str(folder), Trace(source="run folder", remarks=remarks), records=read_records(folder))
+        reading = None
+    if reading is not None and reading.records is not None:
+        return reading
+    records = read_records(folder)  # no metrics, or none that were measured
+    return Reading(str(folder), Trace(source="run folder", remarks=records.remarks), records=records)
 
 
 def _columns(run: RunDir, trace: Trace) -> tuple[Floats | None, Floats | None]:
@@ -168,11 +180,12 @@ def _columns(run: RunDir, trace: Trace) -> tuple[Floats | None, Floats | None]:
     for line in _lines(run.metrics):
         if line.get("kind") == "step":
             for name, values in found.items():
-                if (value := line.get(name)) is not None and isinstance(step := line.get("step"), int):
-                    values[step] = float(value)
+                if isinstance(step := line.get("step"), int):
+                    values[step] = _number(line.get(name))
 
     def at_steps(values: dict[int, float]) -> Floats | None:
-        return np.asarray([values.get(int(step), np.nan) for step in trace.step]) if values else None
+        column = np.asarray([values.get(int(step), np.nan) for step in trace.step], dtype=np.float64)
+        return column if np.isfinite(column).any() else None
 
     return at_steps(found["tokens"]), at_steps(found["update_ratio"])
 
@@ -188,9 +201,17 @@ def _abandoned(run: RunDir) -> Iterator[tuple[Floats, Floats]]:
             yield np.asarray(steps), np.asarray(losses)
             steps, losses = [], []
         steps.append(line["step"])
-        losses.append(float(line.get("loss", "nan")))
+        losses.append(_number(line.get("loss")))
     if steps:
         yield np.asarray(steps), np.asarray(losses)
+
+
+def _number(value: Any) -> float:
+    """NaN for what is none: "nan" and "inf" are written as text, and a damaged line may hold anything."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from trimtab.errors import LogError
 from trimtab.records import RunDir
 from trimtab.report.views.comparison import ComparisonView, comparison_view, distinct_names
+from trimtab.report.views.headline import Headline, Tone
 from trimtab.report.views.material import Material, read_material
 from trimtab.report.views.run import RunView, run_view
 from trimtab.report.views.search import SearchView, is_search, search_view
@@ -40,6 +42,13 @@ def page_of(paths: Sequence[Path | str], *, is_live: bool | None = None) -> Page
     Raises:
         LogError: one of them is not there or holds no run, or a search stands among several.
     """
+    try:
+        return _page_of(paths, is_live)
+    except OSError as error:
+        raise LogError(f"{error.filename or paths[0]}: cannot be read: {error.strerror or error}") from None
+
+
+def _page_of(paths: Sequence[Path | str], is_live: bool | None) -> Page:
     searches = [path for path in paths if is_search(Path(path))]
     if searches and len(paths) > 1:
         raise LogError(
@@ -51,12 +60,30 @@ def page_of(paths: Sequence[Path | str], *, is_live: bool | None = None) -> Page
         runs = []
         best = Path(searches[0]) / "best"
         if best.is_dir() and any(best.glob("metrics.jsonl")):
-            runs = [run_view(read_material(best))]
+            runs = [_run_of_best(best)]
         if is_live is None:
             is_live = not view.is_over and RunDir(searches[0]).is_locked()
         return Page(title=view.name, written=time.time(), is_live=is_live, search=view, runs=tuple(runs))
     materials = [read_material(path, is_live=is_live) for path in paths]
     return page_of_materials(materials)
+
+
+def _run_of_best(folder: Path) -> RunView:
+    """The run that begins with the winner's steps: where nobody has gone on with it, that is no accident."""
+    material = read_material(folder)
+    view = run_view(material)
+    if material.has_verdict or material.is_live or material.has_damaged_verdict:
+        return view
+    trace = material.trace
+    done = f"{int(trace.step[-1]):,}" if len(trace.step) else "0"
+    planned = f" of {trace.planned_steps:,}" if trace.planned_steps else ""
+    told = Headline(
+        word="begun",
+        tone=Tone.NEUTRAL,
+        sentence=f"The search trained it for {done}{planned} steps; it has not been trained in full yet.",
+        next=(f"Train it in full: trimtab train {shlex.quote(str(folder.parent / 'best.yaml'))} --resume",),
+    )
+    return view.model_copy(update={"headline": told})
 
 
 def page_of_materials(materials: Sequence[Material]) -> Page:

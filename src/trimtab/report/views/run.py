@@ -225,6 +225,8 @@ def _decision(name: str, decision: Decision[object]) -> DecisionView:
     return DecisionView(label=decision_label(name), value=value, source=decision.source, reason=decision.reason)
 
 
+LEAST_RECITED = 8
+"""Rows for a share to mean anything: as many as a run looks at where it can."""
 BY_HEART = 0.3
 """Share of training rows given back beyond that of held-out ones: as the cause overfit has it."""
 LEAST_TERM = 1 / 2000
@@ -268,10 +270,12 @@ def _memory(found: Memorisation) -> MemoryView:
     if not found.step:
         said = "Counted before the first step; the final weights are asked when the run ends."
         return MemoryView(sentence=said, memorisation=found)
+    if len(found.train) < LEAST_RECITED or not found.validation:
+        said = f"{whole(found.train)} of {len(found.train)} training rows come back word for word."
+        return MemoryView(sentence=f"{said} That is too little to say what it means.", memorisation=found)
     train, held_out = whole(found.train), whole(found.validation)
-    said = f"{train} of {len(found.train)} training rows come back word for word"
-    if found.validation:
-        said += f"; of rows that it has not seen, {held_out} of {len(found.validation)}"
+    said = f"{train} of {len(found.train)} training rows come back word for word; of rows that it has not seen, "
+    said += f"{held_out} of {len(found.validation)}"
     share = train / max(1, len(found.train)) - held_out / max(1, len(found.validation))
     said += ": it knows rows by heart." if share > BY_HEART else "." if not train else ": learnt, not learnt by heart."
     return MemoryView(sentence=said, memorisation=found)
