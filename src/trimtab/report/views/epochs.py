@@ -114,7 +114,7 @@ def read_curve(trace: Trace, judgement: Judgement | None = None) -> CurveReading
             fall=_or_none(one.fall),
             eval_loss=one.eval_loss,
             gap=one.gap,
-            words="; ".join(_words(stretches[: number + 1], len(stretches), trace, over, is_healthy=is_healthy)),
+            words="; ".join(_words(stretches, number, trace, over, is_healthy=is_healthy)),
         )
         for number, one in enumerate(stretches)
     )
@@ -227,15 +227,13 @@ def _still(stretches: Sequence[_Stretch], number: int, *, at_most: float = MUCH)
 
 
 def _words(
-    until: Sequence[_Stretch], count: int, trace: Trace, over: _Overfitting | None, *, is_healthy: bool
+    stretches: Sequence[_Stretch], number: int, trace: Trace, over: _Overfitting | None, *, is_healthy: bool
 ) -> Iterator[str]:
-    """Of the last of `until`, knowing those before it."""
-    one, number = until[-1], len(until) - 1
-    losses = [stretch.last for stretch in until if math.isfinite(stretch.last)]
-    yield _pace(until, count, until[0].first - min(losses) if losses else 0.0)
-    if said := _gap_words(
-        until, trace, noise=ERRORS * math.hypot(one.error, until[number - 1].error), healthy=is_healthy
-    ):
+    until, one = stretches[: number + 1], stretches[number]
+    lowest = min((stretch.last for stretch in stretches if math.isfinite(stretch.last)), default=math.nan)
+    yield _pace(until, len(stretches), stretches[0].first - lowest)
+    noise = ERRORS * math.hypot(one.error, stretches[max(0, number - 1)].error)
+    if said := _gap_words(until, trace, noise=noise, healthy=is_healthy):
         yield said
     if over is not None and over.label == one.label:
         yield f"overfitting from {one.label}"
