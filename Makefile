@@ -18,7 +18,7 @@ test: $(STAMP) browser ## lint, types, import contract, then every test (no GPU,
 
 # The pages of `trimtab report` are tested in a real browser: this machine's, or Debian's where we may install it.
 browser:
-	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$$CHROMIUM" \
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || test -n "$$CHROMIUM" \
 	|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	     && { apt-get update -qq; apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } \
 	|| echo "no Chromium here, and none can be installed: the tests of pages are skipped"
