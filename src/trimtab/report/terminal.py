@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from trimtab.report.html.render import figure
+from trimtab.report.figures import figure
 from trimtab.report.views.comparison import ComparisonView
 from trimtab.report.views.curve import MarkKind
 from trimtab.report.views.page import Page
@@ -127,11 +127,10 @@ def _comparison(view: ComparisonView) -> Iterator[str]:
 
 
 def _search(view: SearchView) -> Iterator[str]:
-    yield f"{'over' if view.is_over else 'going on'}: {visible(view.sentence)}"
+    yield f"{view.word}: {visible(view.sentence)}"
     for number, step in enumerate(view.next, 1):
         yield f"  {number}. {visible(step)}"
-    yield from view.conclusion[:-1]
-    yield from view.notes
+    yield from map(visible, (*view.conclusion, *view.notes))
     yield ""
     rows = [["", "trial", *view.keys, "step", "loss", "behind", "", ""]]
     for place in view.places[:MOST_TRIALS]:
