@@ -27,6 +27,13 @@ def leaderboard_lines(board: Leaderboard, *, shown: int = SHOWN) -> list[str]:
 def conclusion(board: Leaderboard) -> list[str]:
     """What the table means, who is best, and what to bear in mind."""
     lines = meaning(board)
+    if board.is_over and len(board.ties) > 1:
+        lines.append(
+            f"{', '.join(board.ties)} are ties: chance explains their differences; what is taken is {taken(board)}"
+        )
+    for key, values in board.beyond.items():
+        added = ", ".join(value(one) for one in values)
+        lines.append(f"the best {short(key)} lies on the edge of what was tried: add {added}")
     if board.is_over and board.best is not None:
         params = ", ".join(f"{short(key)} {value(one)}" for key, one in board.best_params.items())
         lines.append(
@@ -38,7 +45,7 @@ def conclusion(board: Leaderboard) -> list[str]:
 
 
 def meaning(board: Leaderboard) -> list[str]:
-    """What the table means."""
+    """What the table means, but for who is best, what ties with it and what to try beyond it."""
     if is_all_lost(board):
         return [all_lost(board), TRY_LOWER]
     lines = []
@@ -48,13 +55,6 @@ def meaning(board: Leaderboard) -> list[str]:
         lines.append(f"lost on the way: {', '.join(board.lost)}")
     if not math.isnan(board.seed_noise):
         lines.append(f"another seed moves a loss by {board.seed_noise:.2g} nats (standard deviation)")
-    if board.is_over and len(board.ties) > 1:
-        lines.append(
-            f"{', '.join(board.ties)} are ties: chance explains their differences; what is taken is {taken(board)}"
-        )
-    for key, values in board.beyond.items():
-        added = ", ".join(value(one) for one in values)
-        lines.append(f"the best {short(key)} lies on the edge of what was tried: add {added}")
     return lines
 
 

@@ -102,7 +102,7 @@ class SearchView(View):
     adapter_steps: int
     seconds: float
     conclusion: tuple[str, ...]
-    """What the table means, beyond the sentence."""
+    """What the table means, beyond `sentence` and `next`."""
     notes: tuple[str, ...]
 
     @property
