@@ -101,7 +101,8 @@ def _run(run: RunView, *, width: int, height: int, is_alone: bool) -> Iterator[s
         yield f"{epoch.label}: {fell}{measured}: {epoch.words}"
     yield from run.reading.sentences
     if run.facts:
-        yield " · ".join(f"{fact.label} {fact.value}{f' ({fact.note})' if fact.note else ''}" for fact in run.facts)
+        facts = (f"{fact.label} {fact.value}{f' ({fact.note})' if fact.note else ''}" for fact in run.facts)
+        yield visible(" · ".join(facts))
     yield from (f"{gauge.title.lower()}: {gauge.summary}" for gauge in run.gauges)
     if run.memory is not None:
         yield f"known by heart: {run.memory.sentence}"
