@@ -57,6 +57,9 @@ def test_a_page_opens_without_a_complaint_wide_and_narrow_light_and_dark(
     for width, scheme in ((1200, "dark"), (360, "dark"), (360, "light")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
+        page.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )  # it is laid out
         too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert too_wide <= 0, f"{kind} at {width} px scrolls sideways"
         assert page.locator("canvas").count() == drawn
