@@ -13,6 +13,8 @@ import pytest
 from support import run_folders
 
 from trimtab import api
+from trimtab.report.views import page_of
+from trimtab.report.written import write_page
 
 KINDS: dict[str, Callable[[Path], Any]] = {
     "healthy": run_folders.write_healthy,
@@ -22,6 +24,13 @@ KINDS: dict[str, Callable[[Path], Any]] = {
     "search": run_folders.write_search,
 }
 LOSS = '[data-loss="0"]'
+DRAWN_IN_LIGHT = """() => {
+    const canvas = document.querySelector("[data-loss] canvas");
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    for (let at = 0; at < data.length; at += 4)
+        if (data[at] === 0x00 && data[at + 1] === 0x62 && data[at + 2] === 0xa8) return true;
+    return false;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +57,9 @@ def test_a_page_opens_without_a_complaint_wide_and_narrow_light_and_dark(
     for width, scheme in ((1200, "dark"), (360, "dark"), (360, "light")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
+        page.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )  # it is laid out
         too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert too_wide <= 0, f"{kind} at {width} px scrolls sideways"
         assert page.locator("canvas").count() == drawn
@@ -128,12 +140,37 @@ def test_keys_do_what_a_mouse_does(pages: dict[str, Path], opened: Any) -> None:
     assert page.locator(LOSS).get_attribute("data-zoom")
     page.keyboard.press("0")
     assert page.locator(LOSS).get_attribute("data-zoom") == ""
+    page.evaluate("addEventListener('keydown', (event) => { window.taken = event.defaultPrevented; })")
+    for key in ("Control+0", "Control+-", "Control+=", "Alt+ArrowLeft", "Meta+ArrowRight"):
+        page.locator(LOSS).dispatch_event(
+            "keydown",
+            {
+                "key": key.rpartition("+")[2],
+                "ctrlKey": "Control" in key,
+                "altKey": "Alt" in key,
+                "metaKey": "Meta" in key,
+                "bubbles": True,
+                "cancelable": True,
+            },
+        )
+        assert page.evaluate("window.taken") is False, f"{key} is the browser's own"
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("window.taken") is True
 
 
 def test_every_chart_has_a_name_and_a_table_and_every_control_a_label(pages: dict[str, Path], opened: Any) -> None:
     page = opened.go(pages["repaired"])
     assert page.evaluate(
         """() => [...document.querySelectorAll(".chart")].every((chart) => chart.tabIndex === 0 && chart.ariaLabel)"""
+    )
+    promised = page.evaluate(
+        """() => ["[data-loss]", "[data-gauge]", "[data-repair]"].map((one) =>
+            document.querySelector(one).ariaLabel.includes("in a table"))"""
+    )
+    assert promised == [True, True, False]
+    assert page.evaluate(
+        """() => [...document.querySelectorAll(".scroll")].every((one) => one.role === "region" &&
+            (one.ariaLabel || document.getElementById(one.getAttribute("aria-labelledby"))))"""
     )
     assert page.locator("#evals-0 table tr").count() > 10 and page.locator("#numbers-0 table tr").count() > 10
     nameless = page.evaluate(
@@ -146,9 +183,6 @@ def test_every_chart_has_a_name_and_a_table_and_every_control_a_label(pages: dic
 
 
 def test_a_page_renews_itself_while_its_run_goes_on(tmp_path: Path, opened: Any) -> None:
-    from trimtab.report.views import page_of
-    from trimtab.report.written import write_page
-
     def write(steps: int, *, is_live: bool) -> None:
         run_folders.write_run(tmp_path / "run", steps=steps)
         write_page(page_of([tmp_path / "run"], is_live=is_live), tmp_path / "run" / "report.html")
@@ -169,7 +203,21 @@ def test_a_page_renews_itself_while_its_run_goes_on(tmp_path: Path, opened: Any)
     write(120, is_live=False)
     page.wait_for_selector("html[data-live=no][data-drawn]", timeout=10_000)
     assert page.locator(".live").count() == 0
-    assert [line for line in opened.said if "frame" not in line.lower()] == []
+    assert opened.said == []
+
+
+def test_a_page_whose_run_is_silent_says_so(tmp_path: Path, opened: Any) -> None:
+    run = run_folders.write_run(tmp_path / "run")
+    page_now = page_of([run.path], is_live=True)
+    for minutes, says in ((5, False), (50, True)):
+        write_page(page_now.model_copy(update={"written": page_now.written - 60 * minutes}), run.report)
+        page = opened.go(run.report, "?look=40")
+        if says:
+            page.locator(".live", has_text="the run may have died").wait_for(timeout=10_000)
+        else:
+            page.wait_for_timeout(1000)
+            assert "updated" in page.locator(".live").inner_text()
+            assert "died" not in page.locator(".live").inner_text()
 
 
 HOSTILE = (
@@ -226,9 +274,92 @@ def test_a_hundred_thousand_steps_are_drawn_and_no_spike_is_lost(tmp_path: Path,
 
 def test_a_page_prints_in_black_on_white_with_everything_open(pages: dict[str, Path], opened: Any) -> None:
     page = opened.go(pages["repaired"])
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_timeout(100)
+    assert not page.evaluate(DRAWN_IN_LIGHT)
     page.emulate_media(media="print", color_scheme="dark")
+    page.wait_for_timeout(100)
+    assert page.evaluate(DRAWN_IN_LIGHT), "the paper has the dark page's chart"
     assert not page.locator(".tools").first.is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.emulate_media(media="screen", color_scheme="dark")
+    page.wait_for_timeout(100)
+    assert not page.evaluate(DRAWN_IN_LIGHT)
     pdf = page.pdf()
     assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(DRAWN_IN_LIGHT), "paper does not wait for an event"
     assert page.evaluate("[...document.querySelectorAll('main details')].every((one) => one.open)")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not page.evaluate(DRAWN_IN_LIGHT)
+
+
+def test_printing_draws_what_it_opens_and_closes_it_again(pages: dict[str, Path], opened: Any) -> None:
+    page = opened.go(pages["comparison"])
+    open_before = page.locator("main details[open]").count()
+    assert page.locator("canvas").count() == 1
+    page.locator("#run-1 > summary").click()
+    alone = page.locator("canvas").count()
+    assert alone > 1
+    drawn = page.evaluate(
+        """() => { dispatchEvent(new Event("beforeprint")); return document.querySelectorAll("canvas").length; }"""
+    )
+    assert drawn == 1 + 3 * (alone - 1)
+    page.wait_for_timeout(50)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.wait_for_timeout(50)
+    assert page.locator("main details[open]").count() == open_before + 1
+    page.reload()
+    page.wait_for_selector("html[data-drawn]")
+    assert page.locator("main > details[open]").count() == 1
+    assert opened.said == []
+
+
+def test_what_one_report_was_set_to_is_not_another_s(tmp_path: Path, opened: Any) -> None:
+    output = tmp_path / "report.html"
+    run_folders.write_healthy(tmp_path / "one")
+    run_folders.write_healthy(tmp_path / "two")
+    page = opened.go(api.report([tmp_path / "one"], output=output).path)
+    page.get_by_role("button", name="zoom in").click()
+    page.locator('[data-series="raw"]').uncheck()
+    api.report([tmp_path / "two"], output=output)
+    page.reload()
+    page.wait_for_selector("html[data-drawn]")
+    assert not page.locator(LOSS).get_attribute("data-zoom") and page.locator('[data-series="raw"]').is_checked()
+    # The same run, begun again and shorter: a zoom beyond its end shows the whole.
+    page.evaluate("sessionStorage.clear()")
+    page.locator(LOSS).focus()
+    page.keyboard.press("End")
+    for _ in range(4):
+        page.keyboard.press("+")
+    run_folders.write_healthy(tmp_path / "two", steps=24)
+    api.report([tmp_path / "two"], output=output)
+    page.reload()
+    page.wait_for_selector("html[data-drawn]")
+    assert not page.locator(LOSS).get_attribute("data-zoom")
+    assert opened.said == []
+
+
+def test_many_runs_are_told_apart_and_the_best_are_drawn(tmp_path: Path, opened: Any) -> None:
+    for number in range(14):
+        ended = run_folders.verdict(best_eval_loss=1 + number)
+        run_folders.write_run(
+            tmp_path / f"run-{number:02}",
+            eval_loss=lambda step, number=number: 1 + number + 1 / (step + 1),
+            steps=12,
+            verdict=ended,
+        )
+    page = opened.go(api.report(sorted(tmp_path.iterdir()), output=tmp_path / "all.html").path)
+    boxes = page.locator("[data-series]")
+    assert [boxes.nth(at).is_checked() for at in range(boxes.count())] == [True] * 12 + [False] * 2
+    keys = page.evaluate(
+        """() => [...document.querySelectorAll(".tools .key")].map(({ style }) =>
+            style.borderTopColor + style.borderTopStyle)"""
+    )
+    assert len(set(keys)) == 14
+    boxes.nth(13).check()
+    page.reload()
+    page.wait_for_selector("html[data-drawn]")
+    assert boxes.nth(13).is_checked() and not boxes.nth(12).is_checked()
+    assert "Of 14 runs the 12" in page.locator("main").inner_text()
+    assert opened.said == []

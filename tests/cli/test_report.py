@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,43 @@ def test_neither_torch_nor_transformers_is_loaded(tmp_path: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
+
+
+def test_what_is_printed_cannot_command_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ended = run_folders.verdict(reason="\x1b[2J\u202e0.95")
+    run_folders.write_run(tmp_path / "run\x1b[31m", verdict=ended)
+    shown = trimtab("report", str(tmp_path / "run\x1b[31m"), capfd=capfd).shown
+    assert "\x1b" not in shown and "\u202e" not in shown
+    assert "<U+001B>[2J<U+202E>0.95" in shown and "run<U+001B>[31m" in shown
+    folder = run_folders.write_search(tmp_path / "search")
+    board = json.loads((folder / "leaderboard.json").read_text())
+    board |= {"notes": ["a \x1b[2J note"], "lost": ["\x1b[31m"]}
+    (folder / "leaderboard.json").write_text(json.dumps(board))
+    shown = trimtab("report", str(folder), "--terminal", capfd=capfd).shown
+    assert "\x1b" not in shown and "a <U+001B>[2J note" in shown and "way: <U+001B>[31m" in shown
+
+
+@pytest.mark.parametrize(
+    "asked", [("--terminal", "--json"), ("--terminal", "-o", "x.html"), ("--json", "-o", "x.html")]
+)
+def test_one_way_of_showing_at_a_time(
+    asked: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_folders.write_healthy(tmp_path / "run")
+    ended = trimtab("report", str(tmp_path / "run"), *asked, capfd=capfd)
+    assert ended.status == 2 and ended.error.count("error: ") == 1
+    assert "one of --output, --terminal and --json" in ended.error and ended.shown == ""
+
+
+def test_an_empty_name_is_told_as_such(capfd: pytest.CaptureFixture[str]) -> None:
+    ended = trimtab("report", "", capfd=capfd)
+    assert (
+        ended.status == 2 and ended.error.strip() == "error: \"\" is no path: name a run's folder, a search's, or a log"
+    )
+
+
+def test_a_terminal_of_ascii_alone_gets_what_it_can_show(tmp_path: Path) -> None:
+    run_folders.write_healthy(tmp_path / "run")
+    command = [sys.executable, "-m", "trimtab", "report", str(tmp_path / "run"), "--terminal"]
+    ended = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False)
+    assert ended.returncode == 0 and b"validation loss" in ended.stdout and b"3.0000 ? 0.9500" in ended.stdout

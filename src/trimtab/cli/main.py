@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import shlex
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from trimtab.errors import Interrupted, TrimtabError
+from trimtab.errors import Interrupted, TrimtabError, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -269,7 +270,14 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Show runs: verdict, curves and what happened on one HTML page, which needs no network and no server."""
+    if sum((terminal, as_json, output is not None)) > 1:
+        raise UserError(
+            "--terminal and --json write no file and exclude each other: ask for one of --output, --terminal and --json"
+        )
+    if not all(runs):
+        raise UserError("\"\" is no path: name a run's folder, a search's, or a log")
     from trimtab import api
+    from trimtab.report.visible import visible
 
     result = api.report(runs, output=output, write=not terminal and not as_json)
     if as_json:
@@ -282,8 +290,8 @@ def report(
             print(line)
     else:
         for run in result.page.runs if result.page.comparison is None else ():
-            print(f"{run.headline.word}: {run.headline.sentence}")
-        print(f"written: {result.path}")
+            print(visible(f"{run.headline.word}: {run.headline.sentence}"))
+        print(visible(f"written: {result.path}"))
 
 
 @app.command()
@@ -417,6 +425,7 @@ def doctor() -> None:
 
 def main() -> NoReturn:
     """Entry point: errors of the user's become one message and their exit status; ours keep their traceback."""
+    _print_what_can_be()
     _hush_libraries()
     _share_cores()
     try:
@@ -428,6 +437,13 @@ def main() -> NoReturn:
     finally:
         gc.freeze()  # on its way out the interpreter would look through a million objects of the libraries: 1 s
     sys.exit(0)
+
+
+def _print_what_can_be() -> None:
+    """A terminal or a pipe that cannot encode a character gets a "?" in its place, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def _hush_libraries() -> None:

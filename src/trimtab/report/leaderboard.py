@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trimtab.records.search import Leaderboard, PlaceRecord
+from trimtab.report.grid import grid_of
 
 SHOWN = 12
 TRY_LOWER = "try learning rates a tenth and a hundredth as high, and trimtab check"
@@ -16,31 +17,20 @@ RATE, RANK = "training.learning_rate", "adapter.r"
 def leaderboard_lines(board: Leaderboard, *, shown: int = SHOWN) -> list[str]:
     """One line a trial, then what to make of it; whole lines, for a pipe."""
     keys = varied(board)
-    lines = [_line(number, place, keys) for number, place in enumerate(board.places[:shown], 1)]
+    ties = tied(board)
+    lines = [_line(number, place, keys, ties) for number, place in enumerate(board.places[:shown], 1)]
     if len(board.places) > shown:
         lines.append(f"and {len(board.places) - shown} more")
     return [*lines, *conclusion(board)]
 
 
 def conclusion(board: Leaderboard) -> list[str]:
-    """What the table means."""
-    if board.is_over and board.best is None:
-        return [
-            f"all {len(board.lost)} trials were lost: every learning rate was too high, or data or base are broken",
-            TRY_LOWER,
-        ]
-    lines = []
-    if board.is_over and board.is_no_better_than_base:
-        lines += [f"no trial is better than the base alone, whose loss is {board.base_loss:.4f}", TRY_LOWER]
-    if board.lost:
-        lines.append(f"lost on the way: {', '.join(board.lost)}")
-    if not math.isnan(board.seed_noise):
-        lines.append(f"another seed moves a loss by {board.seed_noise:.2g} nats (standard deviation)")
+    """What the table means, who is best, and what to bear in mind."""
+    lines = meaning(board)
     if board.is_over and len(board.ties) > 1:
-        taken = (
-            "the lowest loss, as it is early" if board.is_early else "the smallest rank of them, then the lowest rate"
+        lines.append(
+            f"{', '.join(board.ties)} are ties: chance explains their differences; what is taken is {taken(board)}"
         )
-        lines.append(f"{', '.join(board.ties)} are ties: chance explains their differences; what is taken is {taken}")
     for key, values in board.beyond.items():
         added = ", ".join(value(one) for one in values)
         lines.append(f"the best {short(key)} lies on the edge of what was tried: add {added}")
@@ -54,19 +44,53 @@ def conclusion(board: Leaderboard) -> list[str]:
     return [*lines, *board.notes]
 
 
+def meaning(board: Leaderboard) -> list[str]:
+    """What the table means, but for who is best, what ties with it and what to try beyond it."""
+    if is_all_lost(board):
+        return [all_lost(board), TRY_LOWER]
+    lines = []
+    if board.is_over and board.is_no_better_than_base:
+        lines += [f"no trial is better than the base alone, whose loss is {board.base_loss:.4f}", TRY_LOWER]
+    if board.lost:
+        lines.append(f"lost on the way: {', '.join(board.lost)}")
+    if not math.isnan(board.seed_noise):
+        lines.append(f"another seed moves a loss by {board.seed_noise:.2g} nats (standard deviation)")
+    return lines
+
+
+def is_all_lost(board: Leaderboard) -> bool:
+    return board.is_over and board.best is None
+
+
+def all_lost(board: Leaderboard) -> str:
+    lost = "the one trial was" if len(board.lost) == 1 else f"all {len(board.lost)} trials were"
+    return f"{lost} lost: every learning rate was too high, or data or base are broken"
+
+
+def tied(board: Leaderboard) -> frozenset[str]:
+    """Trials whose difference from the best chance explains. A place's own `is_tied` is about the best of its step:
+    before the end it tells for those who came furthest, and for no others."""
+    if board.is_over:
+        return frozenset(board.ties)
+    furthest = max((place.step for place in board.places), default=0)
+    return frozenset(place.trial for place in board.places if place.is_tied and place.step == furthest)
+
+
+def taken(board: Leaderboard) -> str:
+    """Which of those that tie."""
+    return "the lowest loss, as it is early" if board.is_early else "the smallest rank of them, then the lowest rate"
+
+
 def grid_lines(board: Leaderboard) -> list[str]:
     """Learning rate × rank: each cell's last loss and, where it left early, the step; nothing where these were not
     both varied."""
-    cells: dict[tuple[Any, Any], PlaceRecord] = {}
-    for place in board.places:  # the furthest first: of a trial and its repeat, or of a third key, that one stands
-        if RATE in place.params and RANK in place.params:
-            cells.setdefault((place.params[RATE], place.params[RANK]), place)
-    rates, ranks = sorted({rate for rate, _ in cells}), sorted({rank for _, rank in cells})
-    if len(rates) < 2 or len(ranks) < 2:
+    placed = {place.trial: place for place in board.places}
+    grid = grid_of({name: place.params for name, place in placed.items()}, (RATE, RANK))
+    if grid is None:
         return []
-    rows = [["lr \\ r", *(value(rank) for rank in ranks)]]
-    for rate in rates:
-        rows.append([value(rate), *(_cell(cells.get((rate, rank)), board) for rank in ranks)])
+    rows = [["lr \\ r", *map(value, grid.columns)]]
+    for row, trials in zip(grid.rows, grid.trials, strict=True):
+        rows.append([value(row), *("–" if name is None else _cell(placed[name], board) for name in trials)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
@@ -91,21 +115,15 @@ def behind(place: PlaceRecord) -> str:
     return f"+{place.behind:.4f} ± {place.error:.4f}"
 
 
-def tie(place: PlaceRecord) -> str:
-    return "tie" if place.is_tied else ""
-
-
-def _line(number: int, place: PlaceRecord, keys: Sequence[str]) -> str:
+def _line(number: int, place: PlaceRecord, keys: Sequence[str], ties: frozenset[str]) -> str:
     params = " · ".join(f"{short(key)} {value(place.params.get(key))}" for key in keys if key in place.params)
     said = f"{number}. {place.trial}: {params} · step {place.step} · loss {place.loss:.4f}"
     if place.behind > 0:
-        said += f" · {behind(place)}" + (" · tie" if place.is_tied else "")
+        said += f" · {behind(place)}" + (" · tie" if place.trial in ties else "")
     return said
 
 
-def _cell(place: PlaceRecord | None, board: Leaderboard) -> str:
-    if place is None:
-        return "–"
+def _cell(place: PlaceRecord, board: Leaderboard) -> str:
     mark = "*" if place.trial == board.best else ""
     left = f"@{place.step}" if place.step < board.steps else ""
     return f"{mark}{place.loss:.3f}{left}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from trimtab.report.html.render import figure
+from trimtab.report.figures import figure
 from trimtab.report.views.comparison import ComparisonView
 from trimtab.report.views.curve import MarkKind
 from trimtab.report.views.page import Page
@@ -101,7 +101,8 @@ def _run(run: RunView, *, width: int, height: int, is_alone: bool) -> Iterator[s
         yield f"{epoch.label}: {fell}{measured}: {epoch.words}"
     yield from run.reading.sentences
     if run.facts:
-        yield " · ".join(f"{fact.label} {fact.value}{f' ({fact.note})' if fact.note else ''}" for fact in run.facts)
+        facts = (f"{fact.label} {fact.value}{f' ({fact.note})' if fact.note else ''}" for fact in run.facts)
+        yield visible(" · ".join(facts))
     yield from (f"{gauge.title.lower()}: {gauge.summary}" for gauge in run.gauges)
     if run.memory is not None:
         yield f"known by heart: {run.memory.sentence}"
@@ -127,11 +128,10 @@ def _comparison(view: ComparisonView) -> Iterator[str]:
 
 
 def _search(view: SearchView) -> Iterator[str]:
-    yield f"{'over' if view.is_over else 'going on'}: {visible(view.sentence)}"
+    yield f"{view.word}: {visible(view.sentence)}"
     for number, step in enumerate(view.next, 1):
         yield f"  {number}. {visible(step)}"
-    yield from view.conclusion[:-1]
-    yield from view.notes
+    yield from map(visible, (*view.conclusion, *view.notes))
     yield ""
     rows = [["", "trial", *view.keys, "step", "loss", "behind", "", ""]]
     for place in view.places[:MOST_TRIALS]:

@@ -6,11 +6,15 @@
   const STATE = "trimtab:" + location.pathname;
   const LOOK_EVERY_MS = 5000;
   const GIVE_UP_AFTER = 6; // looks without an answer: then the page is loaded anew, seen or not
+  const SILENT_LOOKS = 10, SILENT_S = 600; // no newer page for so long, and the run may have died
+  const MOST_SHOWN = 12; // curves at first: more are a tangle
 
   // ── what a reader has set, kept over a reload ────────────────────────────────────────────────────────────────
-  const state = { zoom: {}, log: {}, off: {}, open: {}, paused: false, y: null };
+  const OF = JSON.stringify([document.title, data.search ? [] : data.runs.map((run) => run.name)]); // another report may come to the same path
+  const state = { of: OF, zoom: {}, log: {}, off: {}, open: {}, paused: false, y: null };
   try {
-    Object.assign(state, JSON.parse(sessionStorage.getItem(STATE) || "{}"));
+    const stored = JSON.parse(sessionStorage.getItem(STATE) || "{}");
+    if (stored.of === OF) Object.assign(state, stored);
   } catch { /* a browser that keeps nothing: the page begins as it is */ }
   const keep = () => {
     state.y = window.scrollY;
@@ -25,7 +29,15 @@
   };
   const color = (name) => getComputedStyle(root).getPropertyValue("--" + name).trim();
   const WHEEL = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#7a5195", "#999999", "#c23b22"];
+  const ROUNDS = [["solid", undefined], ["dashed", [8, 4]], ["dotted", [2, 4]], ["double", [12, 3, 2, 3]]];
+  // Of the colours: after nine of them the lines are drawn otherwise.
+  const look = (number) => {
+    const [style, dash] = ROUNDS[Math.floor(number / WHEEL.length) % ROUNDS.length];
+    return { color: WHEEL[number % WHEEL.length], style, dash };
+  };
   // Okabe & Ito's colours, told apart by colour-blind eyes; yellow is darker here, to be seen on white.
+
+  const clock = (moment) => moment.toLocaleTimeString("en-GB");
 
   // ── numbers as people read them ──────────────────────────────────────────────────────────────────────────────
   const plain = (value) => {
@@ -75,20 +87,19 @@
   }
 
   class Chart {
-    // spec: id, group, label, height, table, series [{key, label, color, width, dash, points, band}], bands, lines,
-    //       marks, epochs, format, log (its default), span
+    // spec: id, group, label, height, table, series [{key, label, color, width, dash, style, points, band}], bands,
+    //       lines, marks, epochs, format, log (its default), span, told (the id of a table of its numbers)
     constructor(host, spec) {
       this.host = host;
       this.spec = spec;
       this.span = spec.span;
-      this.fingers = new Map();
       this.isLog = state.log[spec.id] ?? spec.log ?? false;
       host.classList.add("chart");
       host.tabIndex = 0;
       host.setAttribute("role", "group");
       host.setAttribute(
         "aria-label",
-        `${spec.label}. A chart: arrow keys go from point to point, plus and minus zoom, 0 shows all. Its numbers are in the table below.`,
+        `${spec.label}. A chart: arrow keys go from point to point, plus and minus zoom, 0 shows all.${document.getElementById(spec.told) ? " Its numbers are in a table below." : ""}`,
       );
       this.readout = make("p", { class: "readout", "aria-live": "off" });
       this.tip = make("div", { class: "tip", hidden: "" });
@@ -108,6 +119,13 @@
       if (this.plot && this.host.clientWidth && this.plot.width !== this.width) this.plot.setSize({ width: this.width, height: this.height });
     }
 
+    // What a reader had zoomed to, as far as there is something.
+    get shown() {
+      const [low, high] = this.span, kept = state.zoom[this.spec.group];
+      const [min, max] = Array.isArray(kept) ? [Math.max(low, kept[0]), Math.min(high, kept[1])] : this.span;
+      return max > min ? [min, max] : this.span;
+    }
+
     build() {
       this.plot?.destroy();
       const { spec } = this;
@@ -116,12 +134,11 @@
       const axis = { stroke: faint, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "12px system-ui, sans-serif" };
       // On a log scale what is not above zero has no place.
       const table = this.isLog ? spec.table.map((column, at) => (at ? column.map((v) => (v == null || v > 0 ? v : null)) : column)) : spec.table;
-      const zoom = state.zoom[spec.group];
+      const [from, to] = this.shown;
       this.plot = new uPlot(
         {
           width: this.width,
           height: this.height,
-          tzDate: undefined,
           scales: {
             x: { time: false, range: (u, min, max) => (min === null ? spec.span : [min, max]) },
             y: this.isLog ? { distr: 3 } : { range: (u, min, max) => this.ranged(min, max) },
@@ -160,8 +177,7 @@
         this.host,
       );
       this.host.append(this.tip);
-      const [min, max] = zoom || spec.span;
-      this.plot.setScale("x", { min, max });
+      this.plot.setScale("x", { min: from, max: to });
       this.host.dataset.scale = this.isLog ? "log" : "linear";
     }
 
@@ -271,6 +287,7 @@
     }
 
     keyed(event) {
+      if (event.ctrlKey || event.metaKey || event.altKey) return undefined; // the browser's own: its zoom, its way back
       const u = this.plot, xs = u.data[0], { min, max } = u.scales.x;
       const far = event.shiftKey ? 10 : 1;
       let at = u.cursor.idx ?? 0;
@@ -335,7 +352,7 @@
           const key = make("span", { class: series.band ? "key band" : "key" });
           if (series.band) key.style.background = color(series.color);
           else key.style.borderTopColor = series.color.startsWith("#") ? series.color : color(series.color);
-          if (series.dash) key.style.borderTopStyle = "dashed";
+          key.style.borderTopStyle = series.style ?? (series.dash ? "dashed" : "solid");
           label.append(box, key, document.createTextNode(series.name || series.label));
           bar.append(label);
         });
@@ -395,7 +412,7 @@
     const id = `loss-${number}`;
     const chart = new Chart(host, {
       id, group: `run-${number}`, label: `Loss of ${run.name}`, height: 360, table: uPlot.join(tables), series, span: reach,
-      bands: [[3, 4, "band"]], lines: curve.base_loss === null ? [] : [{ label: "base", value: curve.base_loss }],
+      told: `evals-${number}`, bands: [[3, 4, "band"]], lines: curve.base_loss === null ? [] : [{ label: "base", value: curve.base_loss }],
       marks: curve.marks, epochs: curve.epoch_ends, log: explodes(values.loss || []),
     });
     chart.tools();
@@ -405,7 +422,7 @@
       const made = new Chart(place, {
         id: `${gauge.name}-${number}`, group: `run-${number}`, label: gauge.title, height: 170, span: reach,
         table: [columns.step, values[gauge.name]],
-        series: [{ key: gauge.name, label: gauge.title.toLowerCase(), color: "train", width: 1.2 }],
+        series: [{ key: gauge.name, label: gauge.title.toLowerCase(), color: "train", width: 1.2 }], told: `numbers-${number}`,
         lines: gauge.lines, log: gauge.is_log, format: FORMATS[gauge.name], epochs: curve.epoch_ends,
       });
       made.tools(false);
@@ -427,22 +444,35 @@
     });
   }
 
+  // To rank runs for drawing: validated ones first, by their lowest loss; then by the training loss they came to.
+  function reached({ columns, eval_loss }) {
+    const lowest = Math.min(...eval_loss.filter((loss) => loss !== null));
+    if (isFinite(lowest)) return [0, lowest];
+    const last = (columns.values.smoothed || []).findLast((loss) => loss !== null);
+    return last === undefined ? [2, 0] : [1, last];
+  }
+
   function drawComparison() {
     const host = document.querySelector("[data-comparison]");
     if (!host) return;
     const tables = [], series = [];
     data.runs.forEach((run, number) => {
-      const { columns, eval_step, eval_loss } = run.curve, stroke = WHEEL[number % WHEEL.length];
+      const { columns, eval_step, eval_loss } = run.curve, { color: stroke, style, dash } = look(number);
       if (columns.values.smoothed) {
         tables.push([columns.step, columns.values.smoothed]);
-        series.push({ key: `run-${number}`, label: `${run.name}, training`, name: run.name, color: stroke, width: 1, dash: [3, 3], span: true });
+        series.push({ key: `run-${number}`, label: `${run.name}, training`, name: run.name, color: stroke, style, width: 1, dash: [3, 3], span: true });
       }
       if (eval_step.length) {
         tables.push([eval_step, eval_loss]);
-        series.push({ key: `run-${number}`, label: `${run.name}, validation`, name: run.name, color: stroke, width: 2.2, points: eval_step.length <= 100, last: true, span: true });
+        series.push({ key: `run-${number}`, label: `${run.name}, validation`, name: run.name, color: stroke, style, width: 2.2, dash, points: eval_step.length <= 100, last: true, span: true });
       }
     });
     if (!tables.length) return;
+    if (data.runs.length > MOST_SHOWN) {
+      const ranked = data.runs.map((run, number) => [number, reached(run.curve)]).sort(([, one], [, other]) => one[0] - other[0] || one[1] - other[1]);
+      state.off.comparison ??= Object.fromEntries(ranked.slice(MOST_SHOWN).map(([number]) => [`run-${number}`, true]));
+      host.after(make("p", { class: "faint" }, `Of ${data.runs.length} runs the ${MOST_SHOWN} with the lowest losses are drawn at first; the boxes above add the others.`));
+    }
     const joined = uPlot.join(tables);
     const losses = joined.slice(1).flat().filter((loss) => loss != null);
     new Chart(host, { id: "comparison", group: "comparison", label: "Losses of all runs", height: 380, table: joined, series, span: span({ step: joined[0] }), log: explodes(losses) }).tools();
@@ -453,13 +483,12 @@
     if (!host || !data.search || !data.search.curves.length) return;
     const tables = [], series = [];
     data.search.curves.forEach((curve, number) => {
-      const stroke = WHEEL[number % WHEEL.length], name = `${curve.trial}: ${curve.label}${curve.is_best ? " ★" : ""}${curve.is_lost ? " (lost)" : ""}`;
-      const dash = number >= WHEEL.length ? [6, 3] : undefined;
+      const { color: stroke, style, dash } = look(number), name = `${curve.trial}: ${curve.label}${curve.is_best ? " ★" : ""}${curve.is_lost ? " (lost)" : ""}`;
       tables.push([curve.step, curve.smoothed]);
-      series.push({ key: curve.trial, label: `${curve.label}, training`, name, color: stroke, width: curve.is_best ? 2.6 : 1.2, dash, span: true });
+      series.push({ key: curve.trial, label: `${curve.label}, training`, name, color: stroke, style, width: curve.is_best ? 2.6 : 1.2, dash, span: true });
       if (curve.eval_step.length) {
         tables.push([curve.eval_step, curve.eval_loss]);
-        series.push({ key: curve.trial, label: `${curve.label}, validation`, name, color: stroke, width: curve.is_best ? 2.6 : 1.2, points: true, last: true, span: true, quiet: true });
+        series.push({ key: curve.trial, label: `${curve.label}, validation`, name, color: stroke, style, width: curve.is_best ? 2.6 : 1.2, dash, points: true, last: true, span: true, quiet: true });
       }
     });
     const joined = uPlot.join(tables);
@@ -476,11 +505,19 @@
 
   // ── the page ─────────────────────────────────────────────────────────────────────────────────────────────────
   const began = performance.now();
+  const drawWithin = (details) => {
+    if (details.open && details.dataset.run !== undefined) drawRun(data.runs[details.dataset.run], details.dataset.run);
+  };
+  const forPrint = []; // what printing opened: it is closed again, and is nothing that a reader has set
+  const asSet = new Map(); // what each was when nothing was printed; toggle events come late
   document.querySelectorAll("details[id]").forEach((details) => {
     if (details.id in state.open) details.open = state.open[details.id];
+    asSet.set(details, details.open);
     details.addEventListener("toggle", () => {
+      drawWithin(details);
+      if (forPrint.includes(details) || details.open === asSet.get(details)) return;
+      asSet.set(details, details.open);
       state.open[details.id] = details.open;
-      if (details.open && details.dataset.run !== undefined) drawRun(data.runs[details.dataset.run], details.dataset.run);
     });
   });
   drawSearch();
@@ -494,7 +531,20 @@
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   matchMedia("print").addEventListener("change", redraw);
-  window.addEventListener("beforeprint", () => document.querySelectorAll("main details").forEach((details) => (details.open = true)));
+  window.addEventListener("beforeprint", () => {
+    root.dataset.print = "yes"; // paper is light; the charts are drawn for it now, as it waits for no event
+    redraw();
+    document.querySelectorAll("main details:not([open])").forEach((details) => {
+      forPrint.push(details);
+      details.open = true;
+      drawWithin(details);
+    });
+  });
+  window.addEventListener("afterprint", () => {
+    delete root.dataset.print;
+    forPrint.splice(0).forEach((details) => (details.open = false));
+    redraw();
+  });
   window.addEventListener("pagehide", keep);
 
   // ── a run that goes on ───────────────────────────────────────────────────────────────────────────────────────
@@ -504,9 +554,10 @@
     const name = () => (pause.textContent = state.paused ? "Go on updating" : "Pause updates");
     pause.addEventListener("click", () => { state.paused = !state.paused; name(); });
     name();
-    told.textContent = `updated ${new Date(Number(root.dataset.written) * 1000).toLocaleTimeString()}`;
     live.append(told, pause);
-    let frame = null, unanswered = 0;
+    const written = new Date(Number(root.dataset.written) * 1000);
+    let frame = null, unanswered = 0, looks = 0;
+    told.textContent = `updated ${clock(written)}`;
     const renew = () => { keep(); location.reload(); };
     window.addEventListener("message", (event) => {
       if (!frame || event.source !== frame.contentWindow || typeof event.data?.trimtab !== "string") return;
@@ -517,6 +568,11 @@
     });
     setInterval(() => {
       if (state.paused || document.hidden) return;
+      looks += 1;
+      if (looks > SILENT_LOOKS && Date.now() - written > SILENT_S * 1000) {
+        told.textContent = `no news since ${clock(written)}: the run may have died; "trimtab report" tells`;
+        live.classList.add("silent");
+      }
       if (frame) {
         frame.remove();
         frame = null;

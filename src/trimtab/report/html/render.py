@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from trimtab.diagnose.wording import counted
 from trimtab.records import RemedyKind, ShownRow, ShownToken
 from trimtab.records.units import duration, memory_size
 from trimtab.report.ending import WHO
+from trimtab.report.figures import figure
 from trimtab.report.views.curve import CurveView, Stretch
 from trimtab.report.views.page import Page
 from trimtab.report.views.search import CellView
@@ -161,17 +161,6 @@ def _stretches(tokens: Sequence[ShownToken]) -> Iterator[tuple[str, str]]:
 # ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def figure(value: float | None) -> str:
-    """Four digits that matter; "–" where there is none."""
-    if value is None or math.isnan(value):
-        return "–"
-    if not math.isfinite(value):
-        return str(value)
-    if value and abs(value) < 1e-3:
-        return f"{value:.2e}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
-
-
 def moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(seconds)).strip()
 
@@ -212,7 +201,7 @@ def stretch_in_words(stretch: Stretch) -> str:
 def heat(cell: CellView) -> str:
     """The cell's colours: light for a low loss, dark for a high one, and ink that is read on either (contrast above
     4.5 at both ends, by WCAG's formula)."""
-    if cell.share is None:
+    if cell.share is None or not 0 <= cell.share <= 1:
         return ""
     lightness = 94 - 62 * cell.share
     return f"background: hsl(205 65% {lightness:.0f}%); color: {'#10202e' if lightness > 58 else '#ffffff'}"

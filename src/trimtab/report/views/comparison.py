@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trimtab.records import Judgement, Status
 from trimtab.records.units import duration, memory_size
+from trimtab.report.views.headline import headline
 from trimtab.report.views.material import Material
 from trimtab.report.views.view import View
 
@@ -20,7 +22,7 @@ class ResultRow(View):
     name: str
     cells: tuple[str, ...]
     is_best: bool
-    """The lowest validation loss of all."""
+    """The lowest validation loss of all, where these compare."""
 
 
 class DifferenceRow(View):
@@ -46,9 +48,10 @@ RESULT_COLUMNS = ("status", "best validation loss", "at step", "base", "steps", 
 
 
 def comparison_view(materials: Sequence[Material], names: Sequence[str]) -> ComparisonView:
-    losses = [material.verdict.best_eval_loss for material in materials]
-    known = [loss for loss in losses if loss is not None]
-    best = min(known) if known else None
+    losses = [_known_loss(material) for material in materials]
+    sentence, best = _compared(
+        [(name, loss, one) for name, loss, one in zip(names, losses, materials, strict=True) if loss is not None]
+    )
     results = tuple(
         ResultRow(name=name, cells=tuple(_cells(material)), is_best=loss is not None and loss == best)
         for material, name, loss in zip(materials, names, losses, strict=True)
@@ -59,7 +62,7 @@ def comparison_view(materials: Sequence[Material], names: Sequence[str]) -> Comp
         results=results,
         differences=tuple(_differences([material.config for material in materials])),
         without_config=tuple(name for material, name in zip(materials, names, strict=True) if not material.config),
-        sentence=_sentence(names, losses, materials),
+        sentence=sentence,
     )
 
 
@@ -79,12 +82,10 @@ def distinct_names(materials: Sequence[Material]) -> list[str]:
 
 
 def _cells(material: Material) -> Iterator[str]:
-    verdict, trace = material.verdict, material.trace
-    judged = verdict.judgement.value if verdict.judgement else "–"
-    word = verdict.status.value if material.has_verdict else judged
-    if material.has_verdict and verdict.judgement not in (None, Judgement.HEALTHY) and verdict.status is Status.HEALTHY:
-        word = f"{word}, {judged}"
-    yield "running" if material.is_live else word
+    verdict, trace, word = material.verdict, material.trace, headline(material).word
+    if word == Status.HEALTHY and verdict.judgement not in (None, Judgement.HEALTHY):
+        word = f"{word}, {verdict.judgement.value}"
+    yield word
     yield _loss(verdict.best_eval_loss)
     yield f"{verdict.best_step:,}" if verdict.best_step else "–"
     yield _loss(verdict.base_eval_loss)
@@ -127,16 +128,27 @@ def _value(value: Any) -> str:
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _sentence(names: Sequence[str], losses: Sequence[float | None], materials: Sequence[Material]) -> str:
-    ranked = sorted((loss, name) for loss, name in zip(losses, names, strict=True) if loss is not None)
-    if not ranked:
-        return "None of these runs was validated: only their training losses can be compared."
-    said = f"{ranked[0][1]} has the lowest validation loss, {ranked[0][0]:.4f}"
-    if len(ranked) > 1:
-        said += f"; next is {ranked[1][1]} with {ranked[1][0]:.4f}"
-    counts = {
-        material.data.validation.target_tokens for material in materials if material.data and material.data.validation
-    }
+def _known_loss(material: Material) -> float | None:
+    loss = material.verdict.best_eval_loss
+    return loss if loss is not None and math.isfinite(loss) else None
+
+
+def _compared(validated: Sequence[tuple[str, float, Material]]) -> tuple[str, float | None]:
+    """In a sentence, and the lowest loss where it may be called the best: on other rows a loss is another quantity."""
+    if not validated:
+        return "None of these runs was validated: only their training losses can be compared.", None
+    ranked = sorted((loss, name) for name, loss, _ in validated)
+    if len(ranked) == 1:
+        return f"Only {ranked[0][1]} was validated: its best validation loss is {ranked[0][0]:.4f}.", None
+    between = f"Validation losses from {ranked[0][0]:.4f} ({ranked[0][1]}) to {ranked[-1][0]:.4f} ({ranked[-1][1]})"
+    measured = [material.data.validation for _, _, material in validated if material.data is not None]
+    counts = {one.target_tokens for one in measured if one is not None}
     if len(counts) > 1:
-        said += ". They were validated on different rows, so these losses do not compare"
-    return f"{said}."
+        return f"{between}. They were validated on different rows, so these losses do not compare.", None
+    is_known = len(measured) == len(validated) and None not in measured
+    doubt = "It is not known whether they were validated on the same rows"
+    if not is_known and not all(material.config for _, _, material in validated):
+        return f"{between}. {doubt}, so none of them is called the best.", None
+    (lowest, first), (higher, second) = ranked[:2]
+    said = f"{first} has the lowest validation loss, {lowest:.4f}; next is {second} with {higher:.4f}"
+    return f"{said}." if is_known else f"{said}. {doubt}.", lowest
