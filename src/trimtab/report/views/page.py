@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trimtab.errors import LogError
-from trimtab.records import RunDir
 from trimtab.report.views.comparison import ComparisonView, comparison_view, distinct_names
 from trimtab.report.views.headline import Headline, Tone
-from trimtab.report.views.material import Material, read_material
+from trimtab.report.views.material import read_material
 from trimtab.report.views.run import RunView, run_view
 from trimtab.report.views.search import SearchView, is_search, search_view
 from trimtab.report.views.view import View
@@ -56,16 +55,22 @@ def _page_of(paths: Sequence[Path | str], is_live: bool | None) -> Page:
             "Name it alone, or name its runs"
         )
     if searches:
-        view = search_view(Path(searches[0]))
+        view = search_view(Path(searches[0]), is_live=is_live)
         runs = []
         best = Path(searches[0]) / "best"
         if best.is_dir() and any(best.glob("metrics.jsonl")):
             runs = [_run_of_best(best)]
-        if is_live is None:
-            is_live = not view.is_over and RunDir(searches[0]).is_locked()
-        return Page(title=view.name, written=time.time(), is_live=is_live, search=view, runs=tuple(runs))
+        return Page(title=view.name, written=time.time(), is_live=view.is_live, search=view, runs=tuple(runs))
     materials = [read_material(path, is_live=is_live) for path in paths]
-    return page_of_materials(materials)
+    names = distinct_names(materials)
+    views = tuple(run_view(one).model_copy(update={"name": name}) for one, name in zip(materials, names, strict=True))
+    return Page(
+        title=" · ".join(names) if len(names) <= 3 else f"{len(names)} runs",
+        written=time.time(),
+        is_live=any(view.is_live for view in views),
+        comparison=comparison_view(materials, names) if len(materials) > 1 else None,
+        runs=views,
+    )
 
 
 def _run_of_best(folder: Path) -> RunView:
@@ -84,16 +89,3 @@ def _run_of_best(folder: Path) -> RunView:
         next=(f"Train it in full: trimtab train {shlex.quote(str(folder.parent / 'best.yaml'))} --resume",),
     )
     return view.model_copy(update={"headline": told})
-
-
-def page_of_materials(materials: Sequence[Material]) -> Page:
-    """Runs that have been read already."""
-    names = distinct_names(materials)
-    runs = tuple(run_view(one).model_copy(update={"name": name}) for one, name in zip(materials, names, strict=True))
-    return Page(
-        title=" · ".join(names) if len(names) <= 3 else f"{len(names)} runs",
-        written=time.time(),
-        is_live=any(run.is_live for run in runs),
-        comparison=comparison_view(materials, names) if len(materials) > 1 else None,
-        runs=runs,
-    )
