@@ -47,4 +47,6 @@ class Opened:
 def opened(browser: Any) -> Iterator[Opened]:
     context = browser.new_context(viewport={"width": 1200, "height": 900}, reduced_motion="reduce")
     yield Opened(context.new_page())
+    for page in context.pages:
+        page.goto("about:blank")  # one that renews itself would go on while it is closed
     context.close()

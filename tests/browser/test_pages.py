@@ -67,7 +67,7 @@ def test_a_page_opens_without_a_complaint_wide_and_narrow_light_and_dark(
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
         inked = page.evaluate(
             """() => [...document.querySelectorAll("canvas")].every((canvas) =>
-                new Set(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data).size > 2)"""
+                canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((one) => one > 0))"""
         )
         assert inked, "a chart is empty"
     assert opened.said == []
@@ -211,11 +211,11 @@ def test_a_page_whose_run_is_silent_says_so(tmp_path: Path, opened: Any) -> None
     page_now = page_of([run.path], is_live=True)
     for minutes, says in ((5, False), (50, True)):
         write_page(page_now.model_copy(update={"written": page_now.written - 60 * minutes}), run.report)
-        page = opened.go(run.report, "?look=40")
+        page = opened.go(run.report, "?look=200")
         if says:
             page.locator(".live", has_text="the run may have died").wait_for(timeout=10_000)
         else:
-            page.wait_for_timeout(1000)
+            page.wait_for_timeout(700)  # more looks than it takes
             assert "updated" in page.locator(".live").inner_text()
             assert "died" not in page.locator(".live").inner_text()
 

@@ -6,7 +6,7 @@
   const STATE = "trimtab:" + location.pathname;
   const LOOK_EVERY_MS = 5000;
   const GIVE_UP_AFTER = 6; // looks without an answer: then the page is loaded anew, seen or not
-  const SILENT_LOOKS = 10, SILENT_S = 600; // no newer page for so long, and the run may have died
+  const SILENT_S = 600; // no newer page for so long, and the run may have died
   const MOST_SHOWN = 12; // curves at first: more are a tangle
 
   // ── what a reader has set, kept over a reload ────────────────────────────────────────────────────────────────
@@ -569,7 +569,7 @@
     setInterval(() => {
       if (state.paused || document.hidden) return;
       looks += 1;
-      if (looks > SILENT_LOOKS && Date.now() - written > SILENT_S * 1000) {
+      if (looks > 1 && Date.now() - written > SILENT_S * 1000) {
         told.textContent = `no news since ${clock(written)}: the run may have died; "trimtab report" tells`;
         live.classList.add("silent");
       }
