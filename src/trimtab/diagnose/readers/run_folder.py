@@ -29,7 +29,9 @@ class Records:
     folder: Path
     plan: Plan | None = None
     verdict: Verdict | None = None
+    check: CheckReport | None = None
     findings: tuple[Finding, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
     setup: Setup = field(default_factory=Setup)
     remarks: tuple[str, ...] = ()
 
@@ -44,14 +46,14 @@ def read_records(folder: Path) -> Records:
     """Everything but the metrics."""
     run = RunDir(folder)
     remarks: list[str] = []
-    plan = _tried(run.read_plan, run.plan, remarks)
-    verdict = _tried(run.read_verdict, run.verdict, remarks)
-    report: CheckReport | None = _tried(run.read_check, run.check, remarks)
-    config = _tried(lambda: _config(run.config), run.config, remarks) or {}
+    plan = tried(run.read_plan, run.plan, remarks)
+    verdict = tried(run.read_verdict, run.verdict, remarks)
+    report: CheckReport | None = tried(run.read_check, run.check, remarks)
+    config = tried(lambda: _config(run.config), run.config, remarks) or {}
     if verdict is None and run.metrics.exists():
         remarks.append("the run has no verdict: it is still going on, or was killed")
     findings = verdict.findings if verdict is not None and verdict.findings else report.findings if report else ()
-    return Records(folder, plan, verdict, tuple(findings), _setup(plan, config), tuple(remarks))
+    return Records(folder, plan, verdict, report, tuple(findings), config, _setup(plan, config), tuple(remarks))
 
 
 def fill_from_records(curve: Curve, records: Records) -> None:
@@ -68,7 +70,8 @@ def fill_from_records(curve: Curve, records: Records) -> None:
         curve.base_eval_loss = records.verdict.base_eval_loss
 
 
-def _tried(read: Callable[[], T], path: Path, remarks: list[str]) -> T | None:
+def tried(read: Callable[[], T], path: Path, remarks: list[str]) -> T | None:
+    """None where the file is not there; where it cannot be read, that is remarked."""
     if not path.exists():
         return None
     try:

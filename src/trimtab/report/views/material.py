@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import yaml
-from pydantic import ValidationError
 
 from trimtab.diagnose.of_records import verdict_of
 from trimtab.diagnose.readers import Reading, read
 from trimtab.diagnose.readers.json_lines import TOGETHER
-from trimtab.diagnose.readers.run_folder import read_records
+from trimtab.diagnose.readers.run_folder import read_records, tried
 from trimtab.diagnose.trace import Floats, Trace
 from trimtab.errors import LogError
 from trimtab.records import (
@@ -33,8 +31,6 @@ from trimtab.records import (
     Verdict,
 )
 from trimtab.records.data import DataReport
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,7 @@ def _of_folder(folder: Path, is_live: bool | None) -> Material:
     if records.verdict is not None and not len(reading.trace.step):
         verdict, why = records.verdict, records.verdict.reason  # refused, or ended before a step: there is no curve
     tokens, update_ratio = _columns(run, reading.trace)
-    shown = _tried(lambda: _model(ShownRows, run.rows), run.rows, remarks)
+    shown = tried(lambda: _model(ShownRows, run.rows), run.rows, remarks)
     return Material(
         path=str(folder),
         name=folder.resolve().name,
@@ -147,14 +143,14 @@ def _of_folder(folder: Path, is_live: bool | None) -> Material:
         why=why,
         sightings=sightings,
         missing=reading.trace.missing,
-        config=_tried(lambda: _flat(run.config), run.config, []) or {},
+        config=_flat(records.config),
         plan=records.plan,
-        check=_tried(run.read_check, run.check, []),
-        data=_tried(lambda: _model(DataReport, run.data_report), run.data_report, remarks),
-        events=tuple(_tried(run.read_events, run.events, remarks) or ()),
+        check=records.check,
+        data=tried(lambda: _model(DataReport, run.data_report), run.data_report, remarks),
+        events=tuple(tried(run.read_events, run.events, remarks) or ()),
         rows=() if shown is None else shown.rows,
-        samples=_tried(lambda: _model(Samples, run.samples), run.samples, remarks),
-        memorised=_tried(lambda: _model(Memorisation, run.memorised), run.memorised, remarks),
+        samples=tried(lambda: _model(Samples, run.samples), run.samples, remarks),
+        memorised=tried(lambda: _model(Memorisation, run.memorised), run.memorised, remarks),
         tokens=tokens,
         update_ratio=update_ratio,
         abandoned=tuple(_abandoned(run)),
@@ -238,24 +234,9 @@ def _model(kind: type[Any], path: Path) -> Any:
     return kind.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def _tried(make: Callable[[], T], path: Path, remarks: list[str]) -> T | None:
-    """None where the file is not there; where it cannot be read, that is remarked."""
-    if not path.is_file():
-        return None
-    try:
-        return make()
-    except (OSError, ValueError, ValidationError) as error:
-        remarks.append(f"{path.name} cannot be read and was left out: {str(error).splitlines()[0]}")
-        return None
-
-
-def _flat(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for section, keys in (found if isinstance(found, dict) else {}).items():
+    for section, keys in config.items():
         if isinstance(keys, dict):
             flat |= {f"{section}.{key}": value for key, value in keys.items()}
         else:
